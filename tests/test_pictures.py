@@ -1,4 +1,4 @@
-"""The pictures of the README are what their records say, and can be read on GitHub's pages."""
+"""The pictures of the README match their records and can be read on GitHub's pages."""
 
 import re
 from xml.etree import ElementTree
@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image, ImageColor
 
-from bench.report.figures.style import THEMES
 from tests.benchmarks import pictures
+from tests.benchmarks.pictures import THEMES
 from tests.checkout import ROOT
 from tests.made import made_failure, made_record
 from tests.made_loaders import decoding, disturbed, made_loaders, made_series
@@ -100,7 +100,7 @@ def test_the_chart_of_the_first_experiment_has_means_over_seeds_and_the_publishe
     assert conditions[1] == "1 to 2 seeds"
     (axes,) = sketch.figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["cnn4, width 1/2"]
-    places = [float(line.get_xdata()[0]) for line in axes.lines]  # type: ignore[index, arg-type]
+    places = [float(line.get_xdata()[0]) for line in axes.lines]
     assert places == pytest.approx([62.0, 55.0, 54.0])
 
 

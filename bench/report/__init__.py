@@ -1,1 +1,1 @@
-"""What is derived from records: tables, and later plots and pages."""
+"""What is derived from records: tables, statistics, figures and the HTML page."""

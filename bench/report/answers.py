@@ -1,33 +1,33 @@
 """Short answers from one group's records: quickest pipeline, soonest net, best optimizer and cell.
 
 An answer is sure only if its entry is significantly better than each of the others. As all of these
-tests must succeed, the selection of the best needs no further correction (Gutmann and Maymin 1987:
-Is the selected population the best?); cells have Tamhane's, as wherever they are compared with the
-best. Holm's correction covers the answers of a group.
+tests must succeed, choosing the best needs no correction of its own (Gutmann and Maymin 1987: Is
+the selected population the best?). Cells are compared with the best one as in `effects.best`, by
+Tamhane's test. Holm's correction covers the answers of a group.
 """
 
 import math
 import statistics
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bench.record import RecordSummary
+from bench.record import FAILED, RecordSummary
 from bench.report.columns import ACCURACY, SPEED, TIME, Metric
-from bench.report.statistics.effects import effect
-from bench.report.statistics.intervals import ALPHA, SEEDS_NEEDED, holm, welch
-from bench.report.statistics.outcomes import (
-    FAILED,
+from bench.report.statistics.effects import (
     Block,
     Outcomes,
     Pair,
     best,
     blocks,
+    effect,
     outcomes_by_group,
     ranking_groups,
     to_scale,
+    widest,
 )
+from bench.report.statistics.intervals import ALPHA, SEEDS_NEEDED, holm, welch
 from bench.store.loaders_record import LEAST_REPEATS, LoadersRecord
 from bench.text import count, wrapped
 
@@ -45,8 +45,8 @@ class Answer:
     sure: bool = False
     why: str  # why it is sure, or why nobody can tell
 
-    def corrected(self, p: Mapping[str, float], factor: float) -> "Answer":
-        """The answer by the p values of the other entries times a factor; `why` says over what."""
+    def judged(self, p: Mapping[str, float], factor: float) -> "Answer":
+        """The answer with its verdict, from the p value of each other entry times `factor`."""
         tied = [name for name, value in p.items() if value * factor >= ALPHA]
         if tied:
             of_all = f"{len(tied)} of {len(p)} others"
@@ -59,7 +59,7 @@ class Answer:
         return replace(self, sure=True, why=f"{others} {worse} ({self.why})")
 
 
-Draft = tuple[Answer, dict[str, float]]  # with p values of other entries; none without a test
+Draft = tuple[Answer, dict[str, float]]  # and the p value of each other entry; {} without a test
 
 
 class _Asked(NamedTuple):
@@ -81,10 +81,10 @@ ASKED = (
 def answers(
     records: Iterable[RecordSummary], *, loaders: LoadersRecord | None = None
 ) -> list[Answer]:
-    """The answers from the records of one group; `loaders` come before the speeds of training."""
+    """The answers of one group; `loaders` decide on the quickest pipeline before training does."""
     outcomes = [one for group in outcomes_by_group(records).values() for one in group]
-    alone = _by_loaders(loaders) if loaders else None
-    drafts = [alone] if alone else []
+    quickest = _by_loaders(loaders) if loaders else None
+    drafts = [quickest] if quickest else []
     if outcomes:
         alike = [outcome for outcome in outcomes if not outcome.key.differs] or outcomes
         drafts += [_by_factor(alike, asked) for asked in ASKED[len(drafts) :]]
@@ -92,28 +92,28 @@ def answers(
     largest = [max(p.values(), default=1.0) for _, p in drafts]
     factors = [after / p if p else 1.0 for p, after in zip(largest, holm(largest), strict=True)]
     return [
-        answer.corrected(p, factor) if p else answer
+        answer.judged(p, factor) if p else answer
         for (answer, p), factor in zip(drafts, factors, strict=True)
     ]
 
 
 def _by_factor(outcomes: Outcomes, asked: _Asked) -> Draft:
-    """The best level of a factor over the cells that all levels have."""
+    """The best level of a factor, over the cells that all of its levels have."""
     question, factor, _, metric = asked
     whole = blocks(outcomes, factor, metric)
-    found = [_measured(block, metric) for block in whole]
-    every = {name for block in whole for name, side in block.items() if any(o.good for o in side)}
-    sets = Counter(frozenset(block) for block in found)
-    kept = max(sets, key=lambda one: (len(one), sets[one], sorted(one)), default=frozenset())
-    common = [block for block in found if set(block) == kept]  # as pivot tables do
-    alone = len(kept) < 2 and kept != every
-    suspect = metric.timing and kept != every and any(outcome.suspect for outcome in outcomes)
-    if alone or suspect or not every:
-        return Answer(question=question, why=_left_out(outcomes, asked, every, ())), {}
-    means = {level: _mean([block[level] for block in common], factor, metric) for level in kept}
-    missed = {level: _missed([block[level] for block in common], metric) for level in kept}
+    measured = [_measured(block, metric) for block in whole]
+    levels = {name for block in whole for name, side in block.items() if any(o.good for o in side)}
+    compared = widest(measured)
+    common = [block for block in measured if set(block) == compared]  # as pivot tables do
+    suspect = metric.timing and any(outcome.suspect for outcome in outcomes)
+    enough = compared == levels or (len(compared) > 1 and not suspect)
+    why = _left_out(outcomes, asked, levels, compared if enough else ())
+    if not (enough and levels):
+        return Answer(question=question, why=why), {}
+    means = {level: _mean([b[level] for b in common], factor, metric) for level in compared}
+    missed = {level: _missed([b[level] for b in common], metric) for level in compared}
     sign = -1 if metric.higher else 1
-    leader, *others = sorted(kept, key=lambda level: (missed[level], sign * means[level], level))
+    leader, *others = sorted(compared, key=lambda name: (missed[name], sign * means[name], name))
     targets = sorted({block[leader][0].cell.target_accuracy for block in common})
     target = " and ".join(f"{100 * value:g} %" for value in targets)
     if missed[leader] == 1:
@@ -125,7 +125,6 @@ def _by_factor(outcomes: Outcomes, asked: _Asked) -> Draft:
         value += f" ({_lead(means[leader] - means[others[0]], others[0], metric)})"
     failed = [r for b in whole for o in b.get(leader, ()) for r in o.runs if r.status in FAILED]
     p: dict[str, float] = {}
-    why = _left_out(outcomes, asked, every, kept)
     if not why and missed[leader]:
         why = "it missed the target in some runs"
     elif not why and failed:
@@ -142,7 +141,7 @@ def _tests(
     p: dict[str, float] = {}
     over = ""
     for other in others:
-        pairs = [Pair(level=tuple(b[leader]), reference=tuple(b[other])) for b in common]
+        pairs = [Pair(block[leader], block[other]) for block in common]
         row = effect(pairs, asked.factor, asked.metric)
         if row is None or row["p"] is None:
             cells = [one for pair in pairs for one in (*pair.level, *pair.reference)]
@@ -157,23 +156,23 @@ def _tests(
 
 
 def _left_out(
-    outcomes: Outcomes, asked: _Asked, every: Collection[str], kept: Collection[str]
+    outcomes: Outcomes, asked: _Asked, levels: Collection[str], compared: Collection[str]
 ) -> str:
-    """Why `kept` are not all levels, or not two; "" if nothing is left out."""
+    """Why there are no two levels, or not all are compared; "" if nothing is left out."""
     good = [outcome for outcome in outcomes if outcome.good]
     suspect = sum(not outcome.trusted for outcome in good) if asked.metric.timing else 0
     if not good:
         return "no run succeeded"
-    if len(every) == 1:
+    if len(levels) == 1:
         return f"there is no other {asked.noun}"
-    if len(kept) == len(every):
+    if len(compared) == len(levels):
         return ""
     if suspect:
         verb = "has" if suspect == 1 else "have"
         return f"{suspect} of {count(len(good), 'cell')} {verb} suspect timings"
-    if not kept:
+    if not compared:
         return f"no two cells differ only in {asked.noun}"
-    left_out = sorted(set(every) - set(kept))
+    left_out = sorted(set(levels) - set(compared))
     return f"no matching cells with {' and '.join(left_out[:MAX_NAMES])}"
 
 
@@ -232,16 +231,16 @@ def _best_cell(outcomes: Outcomes) -> Draft:
     if found is None:
         why = "no cell is without failed runs" if good else "no run succeeded"
         return Answer(question="Best accuracy", why=why), {}
-    lead = f" (+{found.lead:.2f} points)" if 0 <= found.lead < math.inf else ""
+    value = f"{found.value:.2f} %"
+    if 0 <= found.lead < math.inf:
+        value += f" (+{found.lead:.2f} points)"
+    if len(ranked) < len(good):
+        value += f", among {len(ranked)} of {count(len(good), 'cell')}"
     why = count(found.seeds, "seed") if found.p else "there is no other cell"
     if found.seeds < SEEDS_NEEDED and found.uncompared:
         why = _few(found.seeds)
     elif found.uncompared:
         why = f"fewer than {SEEDS_NEEDED} seeds of {count(found.uncompared, 'other cell')}"
-    among = (
-        f", among {len(ranked)} of {count(len(good), 'cell')}" if len(ranked) < len(good) else ""
-    )
-    value = f"{found.value:.2f} %{lead}{among}"
     answer = Answer(question="Best accuracy", entry=found.outcome.label, value=value, why=why)
     return answer, {} if found.uncompared else dict(found.p)
 

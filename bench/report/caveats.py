@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from bench.cell import fields_of
 from bench.naming import Names
 from bench.recipe import DEFAULT_ORIGIN
-from bench.record import LAUNCHED, RecordSummary
+from bench.record import FAILED, LAUNCHED, RecordSummary
 from bench.report.columns import ACCURACY, TIME
+from bench.report.statistics.effects import FACTORS, Outcomes, match
 from bench.report.statistics.intervals import SEEDS_NEEDED, detectable, sampling_error
-from bench.report.statistics.outcomes import FACTORS, FAILED, Outcomes, match
 from bench.text import code, count, listed
 
 MAX_TEXTS = 6
@@ -21,35 +21,35 @@ UNEVEN = 0.05  # difference between shares of failed runs that may bias a compar
 def caveats(outcomes: Outcomes) -> Iterator[str]:
     """The caveats of the cells of one machine, scale and source."""
     good = [outcome for outcome in outcomes if outcome.good]
-    cells = [outcome.cell for outcome in outcomes]
-    yield from _scale(outcomes)
-    if any(cell.source == "shapes" for cell in cells):
-        yield (
-            "The images are generated (`shapes`): accuracies and the effects of augmentations do "
-            "not carry over to photographs."
-        )
+    runs = [run for outcome in good for run in outcome.good]
+    yield from _scale_and_source(outcomes)
     if good:
         yield from _seeds(good)
         yield from _recipes(good)
         yield from suspect_times(good)
         yield from _targets(good)
-        yield from _draws(good)
-        yield from _differs(good)
-        yield from _steps([run for outcome in good for run in outcome.good])
+        yield from _draws(runs)
+        yield from _differs(runs)
+        yield from _steps(runs)
     yield from failed_runs(outcomes)
     yield from uneven_failures(outcomes)
 
 
-def _scale(outcomes: Outcomes) -> Iterator[str]:
-    small = [outcome.cell for outcome in outcomes if outcome.cell.scale == "cpu"]
-    runs = [run for outcome in outcomes for run in outcome.runs if run.cell.scale == "cpu"]
-    seen = [run.training_images for run in runs if run.training_images is not None]
-    if small:
+def _scale_and_source(outcomes: Outcomes) -> Iterator[str]:
+    cells = [outcome.cell for outcome in outcomes]
+    runs = [run for outcome in outcomes for run in outcome.runs]
+    images = [run.training_images for run in runs if run.training_images is not None]
+    if cells[0].scale == "cpu":
         yield (
-            f"Scale `cpu`: width {_range(cell.width for cell in small)}, training images "
-            f"{_range(seen or [cell.train_images for cell in small])}, epochs "
-            f"{_range(cell.epochs for cell in small)}. It shows what works and where training "
+            f"Scale `cpu`: width {_range(cell.width for cell in cells)}, training images "
+            f"{_range(images or [cell.train_images for cell in cells])}, epochs "
+            f"{_range(cell.epochs for cell in cells)}. It shows what works and where training "
             "waits for data; accuracies and rankings at full scale may differ."
+        )
+    if cells[0].source == "shapes":
+        yield (
+            "The images are generated (`shapes`): accuracies and the effects of augmentations do "
+            "not carry over to photographs."
         )
 
 
@@ -65,8 +65,8 @@ def _seeds(good: Outcomes) -> Iterator[str]:
     if enough < len(good):
         yield (
             f"Fewer than {SEEDS_NEEDED} seeds: {len(good) - enough} of {count(len(good), 'cell')} "
-            f"(`--seeds {SEEDS_NEEDED}` trains the rest): no claim is made about a single "
-            "one, and the best of many is partly luck."
+            f"(`--seeds {SEEDS_NEEDED}` trains the rest). No claim is made about such a cell "
+            "alone, and the best of many is partly luck."
         )
     spread = ""
     repeated = [outcome.values(ACCURACY) for outcome in good if len(outcome.good) > 1]
@@ -152,7 +152,7 @@ def _targets(good: Outcomes) -> Iterator[str]:
         if first:
             yield (
                 f"{first:,} of {count(reached, 'run')} that reached {text} did so by the first "
-                "evaluation, which does not resolve the time; a higher target would help."
+                "evaluation, so their times are upper bounds; choose a higher target."
             )
 
 
@@ -162,13 +162,12 @@ def _at_first_evaluation(run: RecordSummary) -> bool:
     return bool(evaluated) and reached_s is not None and reached_s <= evaluated[0].train_s
 
 
-def _draws(good: Outcomes) -> Iterator[str]:
+def _draws(runs: Sequence[RecordSummary]) -> Iterator[str]:
     ops: dict[str, set[str]] = defaultdict(set)
-    for outcome in good:
-        for run in outcome.good:
-            draws = run.augmentation_draws.items()
-            ops[outcome.cell.pipeline] |= {op for op, how in draws if how != "per sample"}
-    for pipeline in sorted(filter(ops.get, ops)):
+    for run in runs:
+        draws = run.augmentation_draws.items()
+        ops[run.cell.pipeline] |= {op for op, how in draws if how != "per sample"}
+    for pipeline in sorted(name for name in ops if ops[name]):
         yield (
             f"{code(pipeline)} draws random parameters once per batch "
             f"({listed(sorted(ops[pipeline]))}), so its augmentations are weaker than per-sample "
@@ -176,11 +175,10 @@ def _draws(good: Outcomes) -> Iterator[str]:
         )
 
 
-def _differs(good: Outcomes) -> Iterator[str]:
-    runs = [run for outcome in good for run in outcome.good]
+def _differs(runs: Sequence[RecordSummary]) -> Iterator[str]:
     words = {(r.cell.pipeline, *item) for r in runs for item in r.augmentation_differs.items()}
     for pipeline, op, how in sorted(words):
-        yield f"{code(pipeline)} does another {code(op)} and is not ranked with others: {how}."
+        yield f"{code(pipeline)} has its own {code(op)} and is not ranked with others: {how}."
 
 
 def _steps(runs: Sequence[RecordSummary]) -> Iterator[str]:
@@ -197,12 +195,12 @@ def _steps(runs: Sequence[RecordSummary]) -> Iterator[str]:
 def failed_runs(outcomes: Outcomes) -> Iterator[str]:
     """How many runs failed or were skipped, and why."""
     bad = [run for outcome in outcomes for run in outcome.runs if run not in outcome.good]
-    for verb, skipped in (("did not end well", False), ("skipped", True)):
+    for verb, skipped in (("did not succeed", False), ("skipped", True)):
         runs = [run for run in bad if (run.status == "skipped") == skipped]
         reasons = Counter(sorted(map(_reason, runs))).most_common()
         if runs:
             texts = _first([f"{number} {reason}" for reason, number in reasons])
-            yield f"{count(len(runs), 'run')} {verb} (in no average): {texts}."
+            yield f"{count(len(runs), 'run')} {verb} (excluded from all means): {texts}."
 
 
 def _reason(run: RecordSummary) -> str:
@@ -241,6 +239,6 @@ def uneven_failures(outcomes: Outcomes) -> Iterator[str]:
 
 
 def _failed(outcomes: Outcomes) -> tuple[int, int]:
-    """Number of failed runs, and of these and the successful ones: skipped runs do not count."""
+    """Numbers of failed runs and of all runs, without skipped and interrupted ones."""
     failed = sum(run.status in FAILED for outcome in outcomes for run in outcome.runs)
     return failed, failed + sum(len(outcome.good) for outcome in outcomes)

@@ -7,9 +7,14 @@ import pandas as pd
 from bench.record import Record
 from bench.report.caveats import caveats
 from bench.report.columns import ACCURACY, TIME, Metric
-from bench.report.statistics.effects import effects
+from bench.report.statistics.effects import (
+    Outcomes,
+    best,
+    effects,
+    outcomes_by_group,
+    ranking_groups,
+)
 from bench.report.statistics.intervals import ALPHA, SEEDS_NEEDED
-from bench.report.statistics.outcomes import Outcomes, best, outcomes_by_group, ranking_groups
 from bench.text import code, count, listed
 
 

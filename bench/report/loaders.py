@@ -1,13 +1,13 @@
 """The table of `bench loaders`: pipelines ranked by images/s where intervals do not overlap."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 
 from bench.process import signals_deferred
-from bench.record import other_ops
+from bench.record import op_differences
 from bench.report.columns import Column
 from bench.report.render import ABSENT, FORMS, Form, Row, Table, csv
 from bench.report.rows import by_kind
@@ -44,26 +44,20 @@ COMMON = ("source", "scale", "device", "precision", "augmentation")
 
 
 def rows(record: LoadersRecord) -> list[Row]:
-    """One row per series, by batch size, what is read and speed; untrusted and failed ones last."""
+    """One row per series, sorted by batch size and speed; untrusted and failed ones last."""
     placed = ranks(record.series)
     return sorted((_row(record, series, placed) for series in record.series), key=_order)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
-    speed, failed = row["images_per_s"], row["status"] != "ok"
-    place = (
-        speed is None,
-        row["reads"] != "files",
-        bool(row["differs"]),
-        not row["trusted"],
-        failed,
-        -(speed or 0),
-    )
-    return (row["batch_size"], *place, row["pipeline"])
+    speed = row["images_per_s"]
+    doubts = bool(row["differs"]), not row["trusted"], row["status"] != "ok"
+    place = row["batch_size"], speed is None, row["reads"] != "files", *doubts
+    return *place, -(speed or 0), row["pipeline"]
 
 
 def _row(record: LoadersRecord, series: Series, placed: Mapping[tuple[str, int], str]) -> Row:
-    """The results of a series; none if it failed, even after some repeats."""
+    """The results of a series, which are None if it failed, even after some repeats."""
     ok = series.measured
     low, median, high = series.quartiles if ok else [None] * 3
     share = None
@@ -91,7 +85,7 @@ def _row(record: LoadersRecord, series: Series, placed: Mapping[tuple[str, int],
         "bytes_per_image": series.bytes_per_image,
         "bandwidth_pct": share,
         "draws": series.shared_draws,
-        "differs": other_ops(series.differs),
+        "differs": op_differences(series.differs),
         "timing_suspect": "; ".join(by_kind(series.timing_suspect)),
         "status": series.status,
         "reason": series.reason,
@@ -118,28 +112,27 @@ def title(record: LoadersRecord) -> str:
     return " | ".join(filter(None, parts))
 
 
-def notes(found: Sequence[Row]) -> list[str]:
+def notes(found: Sequence[Row]) -> Iterator[str]:
     """Notes on the table, a sentence each."""
-    good = [row for row in found if row["rank"] is not None]
-    few = any(row["repeats"] < LEAST_REPEATS for row in good)
-    suspect = suspect_count(found)
-    texts = {
-        f"{suspect}. These have no rank, as they may be faster than measured: measure again on a "
-        "quiet machine.": suspect,
-        "Other work by the same name has no rank: the marks say what differs.": any(
-            row["differs"] for row in found
-        ),
-        'Disturbed repeats are left out: "3 of 5" used three of five.': any(
-            row["disturbed"] and not row["timing_suspect"] for row in found
-        ),
-        f"Series with fewer than {LEAST_REPEATS} repeats are not ranked.": few,
-        'Overlapping intervals are not ranked: "2-3" is second or third at its batch size.': (
-            not few and any("-" in row["rank"] for row in good)
-        ),
-        "Pipelines that decode files are not ranked with those that read an array decoded "
-        "before.": len({row["reads"] for row in found if row["images_per_s"] is not None}) > 1,
-    }
-    return [text for text, holds in texts.items() if holds]
+    ranked = [row for row in found if row["rank"] is not None]
+    if suspect := suspect_count(found):
+        yield (
+            f"{suspect}. These have no rank, as they may be faster than measured: measure again on "
+            "a quiet machine."
+        )
+    if any(row["differs"] for row in found):
+        yield "Pipelines with another op of the same name have no rank; notes say what differs."
+    if any(row["disturbed"] and not row["timing_suspect"] for row in found):
+        yield 'Disturbed repeats are left out: "3 of 5" used three of five.'
+    if any(row["repeats"] < LEAST_REPEATS for row in ranked):
+        yield f"Series with fewer than {LEAST_REPEATS} repeats are not ranked."
+    elif any("-" in row["rank"] for row in ranked):
+        yield 'Overlapping intervals are not ranked: "2-3" is second or third at its batch size.'
+    if len({row["reads"] for row in found if row["images_per_s"] is not None}) > 1:
+        yield (
+            "Pipelines that decode files are not ranked with those that read an array decoded "
+            "before."
+        )
 
 
 def suspect_count(found: Sequence[Row]) -> str:
@@ -155,7 +148,7 @@ def render(
     """The table as text; `width` and `color` are those of the terminal, for "rich"."""
     found = rows(record)
     if form == "json":
-        return as_json(record, title(record), notes(found), found)
+        return as_json(record, title(record), list(notes(found)), found)
     if form == "csv":
         common = {name: getattr(record, name) for name in COMMON}
         return csv(pd.DataFrame([common | row for row in found]))
@@ -166,7 +159,7 @@ def render(
         columns={name: COLUMNS[name] for name in COLUMNS if len(texts[name]) > (name in VARYING)},
         cells=cells,
         best={"images_per_s": [index for index, row in enumerate(found) if row["rank"] == "1"]},
-        notes=notes(found),
+        notes=list(notes(found)),
     )
     return table.markdown() if form == "md" else table.terminal(width=width, color=color)
 

@@ -15,6 +15,7 @@ from bench.record import RecordSummary, RecordT
 from bench.report.columns import METRICS, TIME, Metric, column_named
 from bench.report.render import ABSENT, NOT_REACHED, SUSPECT, is_partial
 from bench.report.rows import Outcome, bound_by, by_kind, distinctions, grouped, labels, title
+from bench.report.statistics.effects import widest
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.store.flat import settings
 from bench.text import count
@@ -22,7 +23,7 @@ from bench.text import count
 GROUP = ("machine", "source", "scale")
 SETTINGS = ("epochs", "batch_size", "lr", "target_accuracy")  # columns even if all rows share them
 REMARKS = ("bound_by", "reads", "draws", "differs", "timing_suspect", "status", "reason")
-PARTIAL = "2 of 3: runs that the number is the mean of, out of all."
+PARTIAL = "2 of 3: the number is the mean of 2 of the 3 runs."
 METRIC_COLUMNS = [name for metric in METRICS for name in (metric, f"{metric}_sd")]
 
 
@@ -108,19 +109,24 @@ def suspects(frame: pd.DataFrame) -> Iterator[str]:
 
 
 def common(cells: Sequence[Cell], axes: Sequence[str]) -> list[bool]:
-    """Which cells to average so that means by `axes` are comparable.
+    """Which cells to average so that all means by `axes` are over the same other axes.
 
-    Those at the most places (entries of `axes`) that have combinations of the other axes in
-    common, and of these cells only those with such a combination.
+    A place is a combination of entries of `axes`. The most places that share combinations of the
+    other axes are kept, with the cells of these combinations.
     """
     others = [axis for axis in AXES if axis not in axes]
     combinations = [tuple(getattr(cell, axis) for axis in others) for cell in cells]
     places: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
     for cell, combination in zip(cells, combinations, strict=True):
         places[combination].add(tuple(getattr(cell, axis) for axis in axes))
-    sets = Counter(map(frozenset, places.values()))
-    widest = max(sets, key=lambda one: (len(one), sets[one], sorted(one)), default=frozenset())
-    return [places[combination] == widest for combination in combinations]
+    compared = widest(places.values())
+    return [places[combination] == compared for combination in combinations]
+
+
+def mean_over_cells(outcomes: Iterable[Outcome[Any]], name: str) -> float | None:
+    """The mean of the cells' means of a metric over seeds, in the recorded unit."""
+    values = [value for outcome in outcomes if (value := outcome.mean(name)) is not None]
+    return statistics.fmean(values) if values else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,21 +138,15 @@ class Mean(Generic[RecordT]):
 
     @cached_property
     def value(self) -> float | None:
-        """The mean of the cells' means over seeds, in the recorded unit."""
-        means = (outcome.mean(self.metric.name) for outcome in self.outcomes)
-        values = [value for value in means if value is not None]
-        return statistics.fmean(values) if values else None
+        """The mean in the recorded unit."""
+        return mean_over_cells(self.outcomes, self.metric.name)
 
     @cached_property
-    def runs(self) -> tuple[int, int]:
-        """All runs, and those that the value is the mean of."""
-        with_value = sum(len(outcome.over_seeds(self.metric.name)) for outcome in self.outcomes)
-        return sum(len(outcome.runs) for outcome in self.outcomes), with_value
-
-    @property
-    def partial(self) -> bool:
-        """Whether some runs, but not all, have no value."""
-        return self.value is not None and self.runs[1] < self.runs[0]
+    def partial(self) -> str:
+        """ "2 of 3": how many runs have a value; "" if all or none have."""
+        runs = sum(len(outcome.runs) for outcome in self.outcomes)
+        used = sum(len(outcome.over_seeds(self.metric.name)) for outcome in self.outcomes)
+        return f"{used} of {runs}" if 0 < used < runs else ""
 
     @property
     def text(self) -> str:
@@ -167,7 +167,7 @@ class Mean(Generic[RecordT]):
 def means(
     outcomes: Sequence[Outcome[RecordT]], metric: Metric, axes: tuple[str, str]
 ) -> dict[tuple[str, str], Mean[RecordT]]:
-    """A metric by two axes, averaged over the combinations of others that they have in common."""
+    """A metric by two axes, each mean over the same combinations of the other axes."""
     found: dict[tuple[str, str], list[Outcome[RecordT]]] = defaultdict(list)
     for outcome in compress(outcomes, common([outcome.cell for outcome in outcomes], axes)):
         found[getattr(outcome.cell, axes[0]), getattr(outcome.cell, axes[1])].append(outcome)
@@ -175,11 +175,10 @@ def means(
 
 
 def averaged(matrix: Matrix[RecordT], axes: Sequence[str]) -> tuple[pd.DataFrame, list[str]]:
-    """Means over the comparable cells of a matrix with equal `axes`, and notes about them.
+    """A matrix with one row for each combination of `axes`, and notes on what the means are over.
 
     Failed cells count in `all_cells` but not in `cells`. Times to accuracy are means over the cells
-    that have one; `reached` of `seeds` says how many runs do. A group of one cell keeps its
-    deviation over seeds.
+    that have one; `reached` of `seeds` runs do. A mean of one cell keeps its deviation over seeds.
     """
     kept = common([outcome.cell for outcome in matrix.outcomes], axes)
     frame = matrix.frame[kept].astype({"reached": float})
@@ -211,7 +210,7 @@ def _status(values: "pd.Series[str]") -> str:
 
 
 def coverage(cells: Sequence[Cell], axes: Sequence[str]) -> Iterator[str]:
-    """What the means by `axes` of these cells are over, and how many are left out, as sentences."""
+    """What the means by `axes` are over, and how many cells are left out, a sentence each."""
     others = [axis for axis in AXES if axis not in axes]
     kept = [*compress(cells, common(cells, axes))]
     combinations = {tuple(getattr(cell, axis) for axis in others) for cell in kept}
@@ -220,8 +219,8 @@ def coverage(cells: Sequence[Cell], axes: Sequence[str]) -> Iterator[str]:
         yield f"Means over {over}, all with the same weight."
     if len(kept) < len(cells):
         yield (
-            f"{len(cells) - len(kept)} of {len(cells)} cells are left out, as not every place has "
-            f"their {' and '.join(others)}."
+            f"{len(cells) - len(kept)} of {len(cells)} cells are left out, as other means lack "
+            f"their combination of {' and '.join(others)}."
         )
 
 

@@ -7,20 +7,12 @@ TEXT = Path(__file__).with_suffix(".md")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reason:
-    """A metric or rule and its reason."""
-
-    name: str
-    why: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Essay:
-    """The general text about metrics, loss and rules, by heading."""
+    """The general text about metrics, loss and rules."""
 
     title: str
     lead: str
-    chapters: dict[str, list[Reason]]
+    chapters: dict[str, dict[str, str]]  # heading to the reason for each term
 
 
 def essay() -> Essay:
@@ -30,8 +22,8 @@ def essay() -> Essay:
     chapters = {}
     for chapter in rest:
         heading, *paragraphs = _paragraphs(chapter)
-        terms = [paragraph.removeprefix("**").split(".** ", 1) for paragraph in paragraphs]
-        chapters[heading] = [Reason(name=name, why=why) for name, why in terms]
+        terms = (paragraph.removeprefix("**").split(".** ", 1) for paragraph in paragraphs)
+        chapters[heading] = dict(terms)
     return Essay(title=title.removeprefix("# "), lead=lead, chapters=chapters)
 
 

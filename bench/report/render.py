@@ -72,8 +72,8 @@ class Table:
     def terminal(self, *, width: int | None = None, color: bool = False) -> str:
         """The table between its title and notes, of any width if `width` is None.
 
-        If it is too wide, unimportant columns are dropped; then numbers and headers are shorter
-        and names joined; then the last columns go below. Names are never broken.
+        If it is too wide, unimportant columns are dropped. If that is not enough, numbers and
+        headers are shortened and names joined, and the last columns go below. Names are not broken.
         """
         table = self._fitted(width)
         marked = [
@@ -90,7 +90,7 @@ class Table:
         return "\n\n".join(filter(None, blocks)) + "\n"
 
     def _fitted(self, width: int | None) -> "Table":
-        """The table as it fits the terminal, as far as dropped columns and short texts help."""
+        """The table with fewer columns and shorter texts if it is too wide."""
         table = self._marked("always")
         if width is None:
             return table
@@ -138,7 +138,7 @@ class Table:
         return table._marked("always", "narrow")
 
     def _dropped(self, width: int, keep: int = 0) -> "Table":
-        """The table without the least important columns that do not fit, from `keep` on kept."""
+        """Without the least important columns that do not fit; priorities up to `keep` stay."""
         columns, headers = dict(self.columns), []
         for name in sorted(columns, key=lambda name: -columns[name].priority):
             priority = columns[name].priority
@@ -165,23 +165,23 @@ class Table:
         return [part(names) for names in parts]
 
     def _share(self, width: int) -> int:
-        """What the first column keeps before others go below; cells' names are long."""
+        """The width that the first column keeps before the last columns move below it."""
         return width // (3 if self.names else 2)
 
     def _words(self) -> dict[str, int]:
-        """The least widths with whole cells and words of headers."""
+        """The least width of each column that breaks neither cells nor words of headers."""
         return {
             name: max(map(len, [*column.header.split(), *self.cells[name]]), default=0)
             for name, column in self.columns.items()
         }
 
     def _least(self, most: int) -> int:
-        """The least width without wrapped cells, at most `most` of it for the first column."""
+        """The least width without broken cells, if the first column has at most `most` of it."""
         first, *others = self._words().values()
         return min(first, most) + sum(others) + len(self.gap) * len(others)
 
     def _widths(self, width: int | None) -> dict[str, int]:
-        """The width of each column: the headers, the first and the widest column give way."""
+        """The width of each column; if it is short, headers wrap, then the first column's cells."""
         words = self._words()
         widths = {name: max(len(c.header), words[name]) for name, c in self.columns.items()}
         if width is None:
@@ -224,7 +224,7 @@ class Table:
 
 
 def styled(text: str, style: str | None, color: bool) -> str:
-    """The lines between the escape codes of a style, if the terminal has colours."""
+    """The text in a style, an escape code of the terminal; unchanged without colours."""
     if not (color and text and style):
         return text
     return "\n".join(f"\x1b[{style}m{line}\x1b[0m" for line in text.split("\n"))
@@ -329,7 +329,7 @@ def _text(name: str, row: Row, rows: Sequence[Row]) -> str:
 
 
 def is_partial(column: Column, row: Mapping[Any, Any]) -> bool:
-    """Whether a mean over cells, or a time to the target, lacks some of the runs."""
+    """Whether a mean over cells, or a time to the target, is not over all runs."""
     if not isinstance(column, Metric):
         return False
     missed = column.to_target and row["reached"] is not None and row["reached"] < row["seeds"]

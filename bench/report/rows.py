@@ -92,7 +92,7 @@ def grouped(records: Iterable[RecordT]) -> dict[Key, list[RecordT]]:
     torches = [str(torch) for record in found if (torch := record.environment.get("torch"))]
     usual_machine, usual_torch = statistics.mode(machines or [""]), statistics.mode(torches or [""])
     rows: dict[Key, list[RecordT]] = defaultdict(list)
-    apart = ((one.cell.identity, one.own_ops or one.own_reading) for one in found)
+    apart = ((one.cell.identity, one.own_ops or one.reading_note) for one in found)
     differs = {identity: text for identity, text in apart if text}
     spelled: dict[tuple[str, str], str] = {}  # the first spelling of a source of the same images
     for record in found:
@@ -227,7 +227,7 @@ class Outcome(Generic[RecordT]):
     @property
     def with_target(self) -> int:
         """Number of runs with a target that means something."""
-        return sum(value_of(run, TIME) is not None for run in self.good)
+        return sum(run.seeks_target for run in self.good)
 
     def over_seeds(self, name: str) -> list[float]:
         """A metric of each usable run that has it, in the recorded unit."""
@@ -260,10 +260,10 @@ class Outcome(Generic[RecordT]):
             "reads": _joined(run.reads for run in self.good),
             "draws": per_batch and f"per batch: {per_batch}",
             "differs": _joined(
-                filter(None, (run.other_ops or run.own_reading for run in self.runs))
+                filter(None, (run.op_differences or run.reading_note for run in self.runs))
             ),
             "timing_suspect": _joined(by_kind(suspect)),
-            "status": _status(len(self.good), failed),
+            "status": _status(["ok"] * len(self.good) + [run.status for run in failed]),
             "reason": _joined(_reason(run.status, run.error) for run in failed if run.error),
             "parameters": next((run.parameters for run in self.runs if run.parameters), None),
         }
@@ -289,15 +289,12 @@ def _mean_and_sd(values: Sequence[float]) -> tuple[float | None, float | None]:
     return mean, math.sqrt(squares / (len(values) - 1))
 
 
-def _status(good: int, failed: Sequence[RecordSummary]) -> str:
-    if not failed:
-        return "ok"
-    counts = Counter(run.status for run in failed)
-    if not good and len(counts) == 1:
-        return failed[0].status
-    return ", ".join(
-        ([f"{good} ok"] if good else []) + [f"{number} {name}" for name, number in counts.items()]
-    )
+def _status(statuses: Iterable[str]) -> str:
+    """The status if all have the same, else how many have which: "2 ok, 1 oom"."""
+    counts = Counter(statuses)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return ", ".join(f"{number} {status}" for status, number in counts.items())
 
 
 def _reason(status: str, error: Failure) -> str:
@@ -308,12 +305,12 @@ def _reason(status: str, error: Failure) -> str:
 
 
 def by_kind(texts: Iterable[str]) -> list[str]:
-    """The texts; those that differ only in numbers as one, "used 2 to 7 % of the CPU"."""
+    """The texts; those that differ only in numbers become one: "used 2 to 7 % of the CPU"."""
     return list(dict.fromkeys(merged(texts).values()))
 
 
 def merged(texts: Iterable[str]) -> dict[str, str]:
-    """Each text with the one that stands for all that differ from it only in numbers."""
+    """Each text with its replacement: the same for texts that differ only in numbers."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for text in texts:
         kinds[NUMBERS.sub("", text)].append(text)

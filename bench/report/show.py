@@ -4,7 +4,7 @@ import difflib
 import math
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import chain, pairwise
@@ -62,13 +62,13 @@ MAX_CLASSES = 20  # of the confusion matrix
 
 @dataclass(frozen=True, kw_only=True)
 class FoundRun:
-    """A run, the group that holds it, its earlier attempts (oldest first) and results folder."""
+    """A run and where it is."""
 
-    name: str  # which tells it apart from the others
+    name: str  # unique among the other runs
     record: Record
-    store: Store
-    earlier: list[Record]
-    root: Path
+    store: Store  # its group
+    earlier: list[Record]  # its earlier attempts, oldest first
+    root: Path  # the results folder
 
 
 Found = tuple[Record, Store]
@@ -110,18 +110,17 @@ def find_run(
 
 
 def _matching(found: Sequence[Found], wanted: str) -> Sequence[Found]:
-    """The runs with this id or name; or whose id starts with it; or that match it as by -k."""
-    tests: tuple[Callable[[Record], bool], ...] = (
-        lambda record: wanted in (record.run_id, record.name),
-        lambda record: bool(wanted) and record.run_id.startswith(wanted),
-    )
-    for test in tests:
-        if matches := [one for one in found if test(one[0])]:
+    """The runs with this id or name, else whose id starts with it, else that -k would select."""
+    for matches in (
+        [one for one in found if wanted in (one[0].run_id, one[0].name)],
+        [one for one in found if wanted and one[0].run_id.startswith(wanted)],
+    ):
+        if matches:
             return matches
     with suppress(UsageError):
         places = positions(
             [record.name for record, _ in found],
-            lambda: [{one.run_id[:ID_LENGTH], *naming.words(one.cell)} for one, _ in found],
+            lambda: [{one.run_id[:ID_LENGTH], *naming.labels_of(one.cell)} for one, _ in found],
             wanted,
         )
         return [found[place] for place in places]
@@ -188,7 +187,7 @@ def as_json(found: FoundRun) -> str:
 
 
 def _sections(found: FoundRun) -> Iterator[tuple[str, dict[str, str] | list[Part]]]:
-    """Titles with texts and tables, or with texts by name, of which the empty ones are hidden."""
+    """Titles with texts and tables, or with texts by name (empty ones are not shown)."""
     record, metrics, error = found.record, found.record.metrics, found.record.error
     yield "run", _run(found)
     if error is not None:
@@ -236,7 +235,7 @@ def _run(found: FoundRun) -> dict[str, str]:
     if record.image_counts:
         usual += IMAGE_LIMITS
     weights = found.store.weights_path(record.run_id)
-    recipe = ", ".join(f"{name} {value}" for name, value in naming.settings(cell).items())
+    recipe = ", ".join(f"{name} {value}" for name, value in naming.recipe_settings(cell).items())
     if cell.recipe is None:
         recipe = "the optimizer's own (not recorded by this older version)"
     elif cell.recipe.origin:
@@ -255,7 +254,7 @@ def _run(found: FoundRun) -> dict[str, str]:
         "images": ", ".join(filter(None, (record.image_counts, record.fingerprint))),
         "pipeline reads": record.reads,
         "per batch": ", ".join(draws),
-        "differing ops": record.other_ops,
+        "differing ops": record.op_differences,
         "steps": record.stepping,
         "compiled code": record.compiled,
         **_named({"parameters": record.parameters, "energy_j": record.energy_j}, "{:,.0f}"),
@@ -284,7 +283,7 @@ def _time_to_accuracy(record: Record, metrics: Metrics) -> str:
 
 
 def _attempt(record: Record) -> str:
-    why = f": {record.error.message.splitlines()[0]}" if record.error else ""
+    why = ": " + record.error.message.partition("\n")[0] if record.error else ""
     return f"{record.attempt}. {record.status}, {_moment(record.finished)}{why}"
 
 

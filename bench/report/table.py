@@ -183,11 +183,7 @@ def render_all(
 
 
 def selected(
-    root: Path,
-    machine: Collection[str],
-    expression: str,
-    target: float | None,
-    on_warning: Log,
+    root: Path, machine: Collection[str], expression: str, target: float | None, on_warning: Log
 ) -> dict[Group, tuple[Sequence[RecordSummary], list[str]]]:
     """The selected records of each group that has some, and notes about them."""
     kind = RecordSummary if target is None else Record  # another target needs the curves
@@ -250,14 +246,14 @@ def _sheet(
 
 
 def _short_labels(frame: pd.DataFrame, names: Sequence[str]) -> Iterator[str]:
-    """The cells' labels with only these axes of their names: "cnn4/sgd (25 epochs)"."""
+    """The labels of cells, with only some axes in their names: "cnn4/sgd (25 epochs)"."""
     for label, *axes in frame[["cell", *AXES]].itertuples(index=False):
         name = "/".join(axis for axis, column in zip(axes, AXES, strict=True) if column in names)
         yield (name + label.removeprefix("/".join(axes))).strip()
 
 
 def _shared(columns: dict[str, Column], cells: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """Takes columns with one value out of the table, and gives their texts for the title."""
+    """Removes columns with a single value, and yields their texts for the title."""
     for name, column in list(columns.items()):
         if not isinstance(column, Metric) and len({*cells[name]}) == 1:
             del columns[name]
@@ -313,9 +309,9 @@ def pivoted(matrix: Matrix[RecordT], pivot: Pivot) -> Sheet:
 
 
 def _entry(mean: Mean[RecordT]) -> str:
-    """The value; its deviation, if it is that of one cell; and the runs, if some have none."""
+    """The mean, with its deviation if it is of one cell, and "2 of 3" if runs lack a value."""
     sd = mean.outcomes[0].row[f"{mean.metric.name}_sd"] if len(mean.outcomes) == 1 else None
     text, digits = mean.text, mean.metric.decimals((mean.value or 0) * mean.metric.factor)
     if sd is not None:
         text += f" \u00b1 {sd * mean.metric.factor:.{digits}f}"
-    return f"{text} ({mean.runs[1]} of {mean.runs[0]})" if mean.partial else text
+    return f"{text} ({mean.partial})" if mean.partial else text

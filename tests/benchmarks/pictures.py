@@ -6,6 +6,7 @@
 They go to `docs/pictures`.
 """
 
+import re
 import shutil
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from bench.grid.grids import SEED_NETS
 from bench.record import Record
 from bench.report.figures import style
 from bench.report.figures.pipelines import bars
-from bench.report.figures.style import ACCENT, GREY, THEMES, Sketch, settings, themed
+from bench.report.figures.style import FOREGROUND, GREY, SCALE, Sketch, settings
 from bench.report.loaders import rows
 from bench.report.page.writing import write_report
 from bench.report.render import Row
@@ -76,13 +77,19 @@ CHARTS = {
     ),
 }
 
+ACCENT = style.PALETTE[1]
+THEMES = {  # contrasts are 4.5 or more to GitHub's backgrounds
+    "light": {"currentColor": "#1f2328", ACCENT.lower(): "#0868b9", GREY.lower(): "#6b747e"},
+    "dark": {"currentColor": "#e6edf3", ACCENT.lower(): "#56b4e9", GREY.lower(): "#848d97"},
+}
+SIZE = re.compile(r'style="width: 100%[^"]*"( data-wide="")?')  # of a picture on the page
 DOT: dict[str, Any] = {"linestyle": "none", "markersize": 5.5}
 LOOKS = {
     SGD: DOT | {"marker": "o", "color": GREY},
     ADAM: DOT | {"marker": "s", "color": GREY, "markerfacecolor": "none"},
     MUON_AUGMENTED: DOT | {"marker": "D", "color": ACCENT},
 }
-LINE: dict[str, Any] = {"linestyle": "--", "color": style.FOREGROUND, "linewidth": 1}
+LINE: dict[str, Any] = {"linestyle": "--", "color": FOREGROUND, "linewidth": 1}
 
 
 def fastest(record: LoadersRecord) -> list[Row]:
@@ -108,6 +115,20 @@ def charts() -> Iterator[tuple[str, str]]:
             shown = ", ".join(part.replace(" ", NO_BREAK) for part in conditions)
             for theme, svg in themed(sketch, group=shown).items():
                 yield f"{sketch.name}_{theme}.svg", svg + "\n"
+
+
+def themed(sketch: Sketch, *, group: str) -> dict[str, str]:
+    """A sketch with its header as an SVG file for each theme, always as the same bytes."""
+    style.lay_out(sketch, group)
+    svg = style.tidy(style.vector(sketch, "themed"), label=sketch.title)
+    width, height = (f"{SCALE * points:.0f}" for points in sketch.figure.get_size_inches() * 72)
+    svg = SIZE.sub(f'width="{width}" height="{height}"', svg)
+    found = {}
+    for theme, colours in THEMES.items():
+        found[theme] = svg
+        for colour, shown in colours.items():
+            found[theme] = found[theme].replace(colour, shown)
+    return found
 
 
 def sketches() -> Iterator[tuple[Sketch, list[str]]]:
@@ -136,11 +157,13 @@ def loaders_chart(name: str, chart: Chart, record: LoadersRecord) -> tuple[Sketc
         f"batches of {found[0]['batch_size']:,}",
         machine(record.environment),
     ]
+    figure = bars(labelled, colours, {})
+    figure.set_size_inches(3.4, 0.35 + chart.row_in * len(found))
     sketch = Sketch(
         name=name,
         title=f"native: {ratio:.{0 if ratio >= 10 else 1}f}{TIMES} a DataLoader ({chart.title})",
         caption="",
-        figure=bars(labelled, colours, {}, width_in=3.4, row_in=chart.row_in),
+        figure=figure,
     )
     return sketch, conditions
 

@@ -10,7 +10,7 @@ from scipy import stats
 from bench.recipe import DEFAULT_ORIGIN, Recipe
 from bench.record import GRAPH, LAUNCHED, Failure, Record
 from bench.report.caveats import caveats, uneven_failures
-from bench.report.statistics.outcomes import outcomes_by_group
+from bench.report.statistics.effects import outcomes_by_group
 from tests.made import made_failure, made_metrics, made_record
 from tests.made_grid import made_grid
 
@@ -127,11 +127,11 @@ def test_failures_by_reason() -> None:
         replace(made_failure(4), status="interrupted", error=None),
     )
     assert (
-        "4 runs did not end well (in no average): 2 crashed `it broke`; 1 interrupted; "
+        "4 runs did not succeed (excluded from all means): 2 crashed `it broke`; 1 interrupted; "
         "1 oom `CUDA out of memory`." in text
     )
-    assert "1 run skipped (in no average): 1 `dali has no Cutout`." in text
-    assert "average" not in text_of(made_record())
+    assert "1 run skipped (excluded from all means): 1 `dali has no Cutout`." in text
+    assert "all means" not in text_of(made_record())
 
 
 def test_launched_and_replayed_steps() -> None:
@@ -150,7 +150,7 @@ NETS = ("cnn2", "cnn4", "resnet18", "vit")
 def grid(
     *, seeds: int = 1, diverged: tuple[Any, ...] = (), status: str = "diverged"
 ) -> list[Record]:
-    """Four nets with two optimizers; (net, optimizer, seed) that did not end well."""
+    """Four nets with two optimizers; (net, optimizer, seed) that failed."""
     return [
         made_failure(seed, status=status, architecture=net, optimizer=optimizer)
         if (net, optimizer, seed) in diverged

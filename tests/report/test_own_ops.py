@@ -1,4 +1,4 @@
-"""Rows whose pipeline does another op by the name: never ranked, averaged or bold with others."""
+"""Rows whose pipeline has an op of its own: never ranked, averaged or bold with others."""
 
 import dataclasses
 import re
@@ -93,13 +93,13 @@ def test_tables_say_what_differs(form: str) -> None:
         ("kornia[own]", None),
     ]
     sketch, *_ = pipelines_alone(comparisons(RECORDS, record)[0])
-    assert "With another op by the name: kornia[own]." in sketch.caption
+    assert "With another op of the same name: kornia[own]." in sketch.caption
     assert not any("kornia" in answer.entry for answer in answers([], loaders=record))
 
 
 def test_caveats_a_run_and_a_comparison_say_what_differs(tmp_path: Path) -> None:
-    (said,) = (text for text in conclude(RECORDS)["Caveats"] if "another" in text)
-    assert re.match(r"`kornia\[own\]` does another `RandAugment` and is not ranked", said)
+    (said,) = (text for text in conclude(RECORDS)["Caveats"] if "its own" in text)
+    assert re.match(r"`kornia\[own\]` has its own `RandAugment` and is not ranked", said)
     write_records(tmp_path / "machine_shapes_cpu", KORNIA[:1])
     assert WORDS in show.render(show.find_run(tmp_path, "kornia[own]"))
     sides = (

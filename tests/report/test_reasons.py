@@ -31,7 +31,7 @@ def test_the_text_is_read_by_chapter_and_its_example_is_correct() -> None:
     assert text.title == "Reasons"
     assert text.lead.startswith("Why the suite measures")
     assert list(text.chapters) == ["Why these metrics", "Why cross-entropy", "Why these rules"]
-    reasons = {one.name: one.why for chapter in text.chapters.values() for one in chapter}
+    reasons = {term: why for each in text.chapters.values() for term, why in each.items()}
     assert len(reasons) == 11
     assert all(reasons.values())
     f1 = 2 * 0.9 * 1.0 / (0.9 + 1.0)

@@ -1,9 +1,9 @@
 """The two sides of a comparison: their records, which of their cells match, and what differs.
 
-A side is a results folder, one group in it, or a -k selection of either. A field of a cell in which
-the sides have no value in common is what is compared, so cells match without it. The same holds,
-cell by cell, for recipe, batch size, versions, images, machine and torch. Commit and other software
-are never matched; differences in them are listed.
+A side is a results folder, one group in it, or a -k selection of either. Cells are matched by their
+fields, except for those in which the sides have no value in common: these are what is compared. For
+recipe, batch size, versions, images, machine and torch that is decided for each matched cell. The
+commit and other software need not be equal; differences are listed.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from bench.cell import AXES, FIELDS, fields_of
 from bench.errors import UsageError
-from bench.naming import Names, settings
+from bench.naming import Names, recipe_settings
 from bench.record import Record
 from bench.report.caveats import failed_runs, suspect_times
 from bench.report.rows import Key, Outcome, grouped, labels
@@ -42,7 +42,7 @@ class Side:
     stores: Mapping[str, Store] = field(default_factory=dict)  # of records, by content hash
 
     def predictions(self, outcome: Outcome[Record]) -> list[Predictions]:
-        """The kept predictions of a cell's seeds, if they fit the records."""
+        """The predictions of a cell's seeds, where they were kept and agree with the record."""
         found = {}
         for run in outcome.good:
             try:
@@ -148,7 +148,7 @@ def match_sides(a: Side, b: Side) -> Matches:
     whole = _labels([*runs_a, *runs_b], ())
     compared, parts = _divide((list(runs_a), list(runs_b)), strict=True)
     axes = [name for name in compared if name in AXES]
-    unlike = len(axes) > 1 and not (a.selected and b.selected)
+    unlike = len(axes) > 1 and not (a.selected and b.selected)  # unless -a and -b ask for it
     pairs: list[Pair] = []
     for part in parts:
         pairs += _divide(part, strict=False)[1] if all(part) else [part]
@@ -245,7 +245,7 @@ def differences(matches: Matches) -> list[str]:
 
 
 def _facts(outcome: Outcome[Record], compared: Collection[str]) -> dict[str, str]:
-    """What may differ between the sides, as shown."""
+    """What may differ between the sides of a matched cell, as text."""
     parts, cell = outcome.key.parts(), outcome.cell
     facts = {name: parts[name] if FIELDS[name].label else getattr(cell, name) for name in compared}
     environments = [run.environment | {"commit": _commit(run)} for run in outcome.runs]
@@ -255,7 +255,7 @@ def _facts(outcome: Outcome[Record], compared: Collection[str]) -> dict[str, str
     said = (*STRICT, "recipe", "machine", "torch")  # or by part, as the recipe
     loose = _fields(outcome.key) | {"images": outcome.key.fingerprint[:8]}
     facts |= {name: str(value) for name, value in loose.items() if name not in said}
-    return facts | settings(cell)
+    return facts | recipe_settings(cell)
 
 
 def _commit(run: Record) -> str:
@@ -264,7 +264,7 @@ def _commit(run: Record) -> str:
 
 
 def left_out(matches: Matches) -> Iterator[str]:
-    """Cells and runs that the comparison leaves out, and a warning, a sentence each."""
+    """What is left out, and a warning if one side ran after the other, a sentence each."""
     heads = ("Only on side a", "Only on side b", "Left out because they match more than one cell")
     for head, names in zip(heads, matches.unmatched.values(), strict=True):
         if names:

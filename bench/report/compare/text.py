@@ -13,8 +13,7 @@ import msgspec
 import pandas as pd
 
 from bench.report.columns import Column
-from bench.report.compare.compare import METRICS, Comparison, Limit, Row
-from bench.report.compare.statistics import BETTER, WORSE, Difference
+from bench.report.compare.compare import BETTER, METRICS, WORSE, Comparison, Difference, Limit, Row
 from bench.report.render import ABSENT, NOT_REACHED, Table, as_markdown, csv
 from bench.report.statistics.intervals import SEEDS_NEEDED
 from bench.text import count, points

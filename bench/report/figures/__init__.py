@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import chain, starmap
 from typing import TYPE_CHECKING
 
 from bench.process import usable_cores
@@ -52,26 +53,24 @@ def draw(
     `measured` the frame of effects. Titles say whether they are `reference` results.
     """
     found = comparisons(records, loaders, reference=reference)
-    draw_one = partial(_draw_one, found)
+    tasks = [(figure, comparison) for comparison in found for figure in FIGURES]
     workers = min(len(FIGURES), usable_cores())
     if len(records) < MANY or workers < 2:
-        drawn = list(map(draw_one, FIGURES))
+        drawn = list(starmap(_draw, tasks))
     else:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            drawn = list(pool.map(draw_one, FIGURES))
-    by_comparison = [pictures for figures in zip(*drawn, strict=True) for pictures in figures]
+            drawn = list(pool.map(_draw, *zip(*tasks, strict=True)))
     if measured is not None:
         outcomes = [outcome for one in found for outcome in one.outcomes]
         whole = replace(found[0], outcomes=outcomes, differing=(), distinction="")
-        by_comparison = [*_draw_one([whole], partial(effects, measured=measured)), *by_comparison]
-    return [picture for pictures in by_comparison for picture in pictures]
+        drawn.insert(0, _draw(partial(effects, measured=measured), whole))
+    return list(chain.from_iterable(drawn))
 
 
-def _draw_one(found: Sequence[Comparison], figure: Figure) -> list[list[Picture]]:
-    """The pictures of one entry of `FIGURES`, by comparison."""
+def _draw(figure: Figure, comparison: Comparison) -> list[Picture]:
     with settings():
         return [
-            [picture(sketch, group=one.title, digest=one.digest) for sketch in figure(one)]
-            for one in found
+            picture(sketch, group=comparison.title, digest=comparison.digest)
+            for sketch in figure(comparison)
         ]

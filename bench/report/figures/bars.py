@@ -43,7 +43,7 @@ def time_to_accuracy(comparison: Comparison) -> Iterator[style.Sketch]:
 
 
 def rank_and_note(outcome: Outcome[Record]) -> tuple[tuple[int, float, str], str]:
-    """Its place, by time, then misses of a seed, suspect times, misses and failures; a remark."""
+    """Sort key (by time; then missed by some seeds, suspect, missed by all, failed) and a note."""
     mean_s, accuracy = outcome.mean(TIME.name), outcome.mean("accuracy") or 0.0
     if mean_s is not None:
         order, by = int(outcome.reached < len(outcome.good)), mean_s

@@ -1,7 +1,6 @@
 """The cells that one set of figures compares."""
 
 import hashlib
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from bench.cell import AXES, fields_of
 from bench.record import Record
 from bench.report.figures.style import Outcomes, Section, Sketch, shown_name
 from bench.report.loaders import title as loaders_title
-from bench.report.matrix import build
+from bench.report.matrix import build, mean_over_cells
 from bench.report.rows import Key, Outcome, grouped
 from bench.store.loaders_record import LoadersRecord
 from bench.text import count
@@ -117,7 +116,7 @@ def comparisons(
 
 
 def _distinctions(titles: Sequence[str]) -> list[str]:
-    """What only some of the titles say, numbered unless that makes them unique."""
+    """The parts of each title that are not in all titles, numbered if two would be equal."""
     parts = [title.split(" | ") for title in titles]
     shared = set.intersection(*map(set, parts))
     own = [[part for part in each if part not in shared] for each in parts]
@@ -162,10 +161,5 @@ def levels(outcomes: Outcomes, axis: str) -> list[str]:
 def by_accuracy(outcomes: Outcomes, axis: str) -> dict[str, Outcomes]:
     """The cells of each entry of an axis, by mean accuracy, the best first."""
     found = {level: each for (level,), each in by_axes(outcomes, axis).items()}
-    return dict(sorted(found.items(), key=lambda item: -(mean(item[1], "accuracy") or -1.0)))
-
-
-def mean(outcomes: Outcomes, metric: str) -> float | None:
-    """The mean over the cells that have a metric of their means over seeds."""
-    values = [value for outcome in outcomes if (value := outcome.mean(metric)) is not None]
-    return statistics.fmean(values) if values else None
+    means = {level: mean_over_cells(cells, "accuracy") or -1.0 for level, cells in found.items()}
+    return {level: found[level] for level in sorted(found, key=lambda level: -means[level])}

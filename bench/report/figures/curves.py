@@ -111,7 +111,7 @@ def cut(curves: Sequence[np.ndarray]) -> float | None:
 
 
 def thinned(length: int, most: int) -> np.ndarray:
-    """At most that many places of a curve, evenly spread, including both ends."""
+    """Indices of at most `most` points of a curve, evenly spaced, including both ends."""
     return np.linspace(0, length - 1, min(length, most)).round().astype(int)
 
 

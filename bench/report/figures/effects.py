@@ -10,7 +10,7 @@ from bench.report.figures import style
 from bench.report.figures.comparison import Comparison
 from bench.report.figures.style import Outcomes
 from bench.report.render import Row
-from bench.report.statistics.outcomes import FACTORS
+from bench.report.statistics.effects import FACTORS, level_names
 from bench.text import count
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def effects(comparison: Comparison, measured: pd.DataFrame) -> Iterator[style.Sk
             f"Effects on {metric.label}",
             [
                 "Each level against the reference, over cells that differ in nothing else, with "
-                "95 % intervals. Filled: different by Holm's test over all effects of the page.",
+                "95 % intervals. Filled: significant after Holm's correction over the page.",
                 len(kept) < len(found)
                 and f"{len(kept)} of {count(len(found), 'effect')}, the significant first.",
             ],
@@ -59,7 +59,7 @@ def effects(comparison: Comparison, measured: pd.DataFrame) -> Iterator[style.Sk
 
 
 def first_significant(found: pd.DataFrame) -> list[Row]:
-    """At most `MAX_ROWS` effects by factor and size; of more, the significant, then the tested."""
+    """The most significant effects, at most `MAX_ROWS`, sorted by factor and size."""
     p = found["p_adjusted"].fillna(2.0).sort_values(kind="stable")
     kept = found.loc[p.index[:MAX_ROWS]].assign(place=found["factor"].map(FACTORS.index))
     kept = kept.sort_values(["place", "estimate"], ascending=[True, False], kind="stable")
@@ -75,13 +75,9 @@ def look_of(row: Row, metric: Metric) -> str:
 
 def cells_of(outcomes: Outcomes, row: Row) -> Outcomes:
     """The successful cells of an effect's level."""
-    factor, level = row["factor"], row["level"]
     good = [outcome for outcome in outcomes if outcome.good]
-    if factor == "epochs":
-        return [one for one in good if one.key.parts()["epochs"] == level]
-    names = {one.id: getattr(one.cell, factor) for one in good}
-    numbered = {one.id: f"{names[one.id]} v{dict(one.key.versions).get(factor)}" for one in good}
-    return [one for one in good if level in (names[one.id], numbered[one.id])]
+    levels = level_names(good, row["factor"])
+    return [outcome for outcome in good if levels[outcome.key] == row["level"]]
 
 
 def _figure(kept: list[Row], metric: Metric, label: str, outcomes: Outcomes) -> "Figure":

@@ -1,4 +1,4 @@
-"""Frontiers: accuracy against speed, time, memory and energy."""
+"""Pareto fronts: accuracy against speed, time, memory and energy."""
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -11,11 +11,12 @@ from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, levels
 from bench.report.figures.style import Outcomes
 from bench.report.rows import Outcome
+from bench.text import count
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_NUMBERED = 14  # cells of the frontier, the best accuracies first
+MAX_NUMBERED = 14  # cells of the front, the best accuracies first
 AGAINST = (SPEED, TRAIN, METRICS["memory_gib"], METRICS["energy_j"])
 
 
@@ -26,8 +27,8 @@ class Point:
     outcome: Outcome[Record]
     x: float  # what accuracy is drawn against
     accuracy: float  # on the test set, in %
-    trusted: bool  # whether `x` can be; a frontier takes no other cells
-    best: bool  # whether no other cell is at least as good in both and better in one
+    trusted: bool  # whether `x` can be trusted; other cells are never on the front
+    best: bool  # whether it is on the Pareto front
 
 
 def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
@@ -49,8 +50,8 @@ def frontiers(comparison: Comparison) -> Iterator[style.Sketch]:
             f"accuracy_{against.name}",
             f"Accuracy against {against.label}",
             [
-                f"Means over seeds; the line joins the {len(best)} that no other cell beats in "
-                f"both{', the best numbered' if len(best) > len(numbered) else ''}.",
+                f"Means over seeds; the line is the Pareto front of {count(len(best), 'cell')}"
+                f"{', the most accurate numbered' if len(best) > len(numbered) else ''}.",
                 hollow > 0
                 and f"{hollow} hollow cells have suspect timings only: never on the line.",
             ],

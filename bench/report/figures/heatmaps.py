@@ -7,29 +7,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
+from bench.report.columns import SPEED, TIME, Metric
 from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, by_accuracy, levels
 from bench.report.figures.style import Outcomes
 from bench.report.matrix import PARTIAL, Mean, common, coverage, means
 from bench.report.render import ABSENT
+from bench.report.statistics.effects import EFFECT_METRICS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MEASURES = (ACCURACY, MACRO_F1, SPEED, TIME)
-
 
 def heatmaps(comparison: Comparison) -> Iterator[style.Sketch]:
-    """A heat map of the nets for each measure and second factor."""
-    for metric, column in product(MEASURES, ("optimizer", "augmentation")):
+    """A heat map for each metric, of nets by optimizer and by augmentation."""
+    for metric, column in product(EFFECT_METRICS, ("optimizer", "augmentation")):
         yield from heat_map(comparison, metric, ("architecture", column))
 
 
 def heat_map(
     comparison: Comparison, metric: Metric, axes: tuple[str, str], caption: str = ""
 ) -> Iterator[style.Sketch]:
-    """Draws a heat map and explains the marks that it uses; nothing if it has no two tiles."""
+    """A heat map with a caption that explains its marks; nothing for fewer than two tiles."""
     from matplotlib import colormaps
 
     if metric is TIME and not any(outcome.seeks_target for outcome in comparison.outcomes):
@@ -68,7 +67,7 @@ def tiles(outcomes: Outcomes, metric: Metric, axes: tuple[str, str]) -> pd.DataF
     rows = []
     for row, column in product(by_accuracy(outcomes, axes[0]), levels(outcomes, axes[1])):
         one = found.get((row, column)) or Mean(metric=metric, outcomes=())
-        text = f"{one.text}\n{one.runs[1]} of {one.runs[0]}" if one.partial else one.text
+        text = f"{one.text}\n{one.partial}" if one.partial else one.text
         rows.append((row, column, one.outcomes, one.value, text))
     frame = pd.DataFrame(rows, columns=["row", "column", "cells", "value", "text"])
     values = frame["value"].astype(float)

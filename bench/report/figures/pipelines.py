@@ -1,4 +1,4 @@
-"""Pipelines: what each delivers alone, what the net could take, and what training got."""
+"""Pipelines: their throughput alone and in training, and the ceiling of the net."""
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,10 +10,11 @@ import pandas as pd
 
 from bench.report.columns import METRICS
 from bench.report.figures import style
-from bench.report.figures.comparison import Comparison, by_axes, levels, mean
+from bench.report.figures.comparison import Comparison, by_axes, levels
 from bench.report.figures.heatmaps import heat_map
 from bench.report.figures.style import Outcomes
 from bench.report.loaders import rows, suspect_count
+from bench.report.matrix import mean_over_cells
 from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
 from bench.text import count
@@ -79,9 +80,9 @@ def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
         rates = {
             "alone": by_size.get(nearest),
             "ceiling": statistics.fmean(ceilings) if ceilings else None,
-            "in training": mean(cells, "images_per_s"),
+            "in training": mean_over_cells(cells, "images_per_s"),
         }
-        stall_pct = mean(cells, "stall_pct")
+        stall_pct = mean_over_cells(cells, "stall_pct")
         note = SUSPECT if any(one.suspect for one in cells) else str(cells[0].row["status"])
         note = note if stall_pct is None else f"stall {stall_pct:.0f} %"
         measured = sum(one.mean("images_per_s") is not None for one in cells)
@@ -92,7 +93,7 @@ def feeds(outcomes: Outcomes, loaders: LoadersRecord | None) -> list[Feed]:
 
 
 def fed(comparison: Comparison) -> dict[str, list[Feed]]:
-    """The nets that two pipelines or more feed, those with most pipelines and fastest first."""
+    """The pipelines of each net that has several; most pipelines first, then the fastest."""
     found = {
         " · ".join(names): feeds(outcomes, comparison.loaders)
         for names, outcomes in by_axes(comparison.outcomes, "architecture", "optimizer").items()
@@ -184,7 +185,7 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
                 caption=f"Without a net, median of the repeats; {caption.format(usual)}. "
                 f"{style.shown_name(loaders.augmentation)}, {loaders.precision}."
                 + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
-                + (f" With another op by the name: {own}." if own else "")
+                + (f" With another op of the same name: {own}." if own else "")
                 + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
                 figure=bars(shown, colours, gids)
                 if x == SIZE and one_size
@@ -193,12 +194,9 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
             )
 
 
-def bars(
-    found: Sequence[Row], colours: Mapping[str, str], gids: Mapping[str, str], *,
-    width_in: float = 4.6, row_in: float = 0.2,
-) -> "Figure":  # fmt: skip
+def bars(found: Sequence[Row], colours: Mapping[str, str], gids: Mapping[str, str]) -> "Figure":
     """A bar for each pipeline with its images/s and quartiles; hollow if untrusted."""
-    figure, (axes,) = style.canvas(width_in, 0.35 + row_in * len(found))
+    figure, (axes,) = style.canvas(4.6, 0.35 + 0.2 * len(found))
     values, low, high = ([row[f"images_per_s{end}"] for row in found] for end in ("", "_q1", "_q3"))
     own = [gids.get(row["pipeline"], "") for row in found]
     edges = [colours[row["pipeline"]] for row in found]

@@ -1,4 +1,4 @@
-"""How figures look, their keys, and how they become files: PNG for anywhere, SVG for the page."""
+"""How figures look, their keys, and how they become files: PNG to save, SVG for the page."""
 
 import re
 import warnings
@@ -33,11 +33,6 @@ DASHES: tuple[Any, ...] = (
 )  # fmt: skip
 MARKERS = "osD^vP*X<>hp"
 FOREGROUND = "#010203"  # stands for the page's text colour, in figures.mplstyle too
-ACCENT = PALETTE[1]
-THEMES = {  # contrasts are 4.5 or more to GitHub's backgrounds
-    "light": {FOREGROUND: "#1f2328", ACCENT.lower(): "#0868b9", GREY.lower(): "#6b747e"},
-    "dark": {FOREGROUND: "#e6edf3", ACCENT.lower(): "#56b4e9", GREY.lower(): "#848d97"},
-}
 FONT = "'DejaVu Sans'"  # comes with matplotlib; Verdana is as wide
 SIZE = 8.0  # of text, in points
 SMALL = 7.0
@@ -134,12 +129,12 @@ def canvas(
 
 
 def gid(outcomes: Outcomes) -> str:
-    """Marks a drawn thing as belonging to these cells, in the SVG as `data-cells`."""
+    """An id that says which cells a drawn thing shows; `tidy` turns it into `data-cells`."""
     return f"cells:{' '.join(outcome.id for outcome in outcomes)}"
 
 
 def each_gid(groups: Iterable[Outcomes]) -> str:
-    """Marks the members of a collection, each with a group of cells."""
+    """The same for a collection, each of whose members shows a group of cells."""
     return f"each:{';'.join(map(gid, groups)).replace('cells:', '')}"
 
 
@@ -182,7 +177,7 @@ def bars(axes: "Axes", values: Iterable[float], gids: Sequence[str], **look: Any
 
 
 def log_scale(axis: "Axis") -> None:
-    """Makes an axis logarithmic, with plain numbers, and enough of them over less than a decade."""
+    """Makes an axis logarithmic, with plain numbers as ticks, several even within a decade."""
     from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})  # type: ignore[attr-defined]
@@ -198,7 +193,7 @@ def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
     """Saves a sketch, always as the same bytes; `digest` keeps ids in the SVG unique on a page."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    header, header_in = _lay_out(sketch, group)
+    header, header_in = lay_out(sketch, group)
     # The canvases themselves: `savefig` would draw everything twice.
     png = BytesIO()
     sketch.figure.set_facecolor("white")
@@ -206,27 +201,17 @@ def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
     agg.print_png(png, metadata={"Software": None})
     for text in header:
         text.remove()
-    svg = _vector(sketch, digest)
     return Picture(
         name=sketch.name,
         title=sketch.title,
         caption=sketch.caption,
-        svg=tidy(svg, label=sketch.title, cut_top=header_in * POINTS),
+        svg=tidy(vector(sketch, digest), label=sketch.title, cut_top=header_in * POINTS),
         png=png.getvalue(),
     )
 
 
-def themed(sketch: Sketch, *, group: str) -> dict[str, str]:
-    """A sketch with its header as an SVG file for each theme, always as the same bytes."""
-    _lay_out(sketch, group)
-    svg = _vector(sketch, "themed")
-    return {
-        theme: tidy(svg, label=sketch.title, cut_top=0.0, theme=colours)
-        for theme, colours in THEMES.items()
-    }
-
-
-def _vector(sketch: Sketch, digest: str) -> bytes:
+def vector(sketch: Sketch, digest: str) -> bytes:
+    """The SVG of a sketch as matplotlib writes it."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -238,8 +223,8 @@ def _vector(sketch: Sketch, digest: str) -> bytes:
     return svg.getvalue()
 
 
-def _lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
-    """Adds the key below and the header above; returns the header's texts and height."""
+def lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
+    """Adds the key below and the header above; returns the header's texts and height in inches."""
     figure = sketch.figure
     figure.set_dpi(150)  # hinting changes the width of texts with the resolution
     width, body = map(float, figure.get_size_inches())
@@ -291,6 +276,7 @@ def _draw_key(figure: "Figure", sections: Sequence[Section], width_in: float) ->
     return top_in
 
 
+SCALE = 1.6  # pixels of the page for each point, at most
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "http://www.w3.org/1999/xlink"
 _REFERENCE = re.compile(r'(?:url\(|href=")#([^")]+)')
@@ -298,14 +284,15 @@ _FONT_SIZE = re.compile(r"font[^;\"]*?([\d.]+)px")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 
-def tidy(svg: bytes, *, label: str, cut_top: float, theme: Mapping[str, str] | None = None) -> str:
+def tidy(svg: bytes, *, label: str, cut_top: float = 0.0) -> str:
     """Matplotlib's SVG as an element for a page: scalable, and text in the page's colour.
 
-    Ids of cells and levels become `data-cells` and `data-level`. Others that nothing refers to are
-    the same in all figures and go; the rest are salted hashes.
+    Ids of cells and levels become `data-cells` and `data-level`. Other ids stay if something refers
+    to them (they are salted hashes), and are removed otherwise, as every figure has the same.
 
-    `label` is for screen readers; `cut_top` is how many points to leave out at the top. With a
-    `theme` it is a file instead, of its colours and a size.
+    Args:
+        label: A description for screen readers.
+        cut_top: Points to leave out at the top.
     """
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
@@ -324,19 +311,14 @@ def tidy(svg: bytes, *, label: str, cut_top: float, theme: Mapping[str, str] | N
                 element.set(name, _NUMBER.sub(_hundredths, value))
             else:
                 value = value.replace(FONT, f"{FONT}, Verdana, sans-serif")
-                for colour, shown in (theme or {FOREGROUND: "currentColor"}).items():
-                    value = value.replace(colour, shown)
-                element.set(name, value)
+                element.set(name, value.replace(FOREGROUND, "currentColor"))
     _, _, width, height = map(float, root.attrib["viewBox"].split())
     root.attrib = {
         "viewBox": f"0 {cut_top:g} {width:g} {height - cut_top:g}",
         "role": "img",
         "aria-label": label,
+        "style": f"width: 100%; max-width: {width * SCALE:.0f}px; height: auto",
     }
-    if theme:
-        root.attrib |= {"width": f"{width * 1.6:.0f}", "height": f"{(height - cut_top) * 1.6:.0f}"}
-        return ElementTree.tostring(root, encoding="unicode")
-    root.attrib["style"] = f"width: 100%; max-width: {width * 1.6:.0f}px; height: auto"
     least = width * READABLE / min(map(float, _FONT_SIZE.findall(svg.decode())), default=SIZE)
     if least > PHONE:
         root.attrib["data-wide"] = ""

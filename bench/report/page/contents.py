@@ -6,13 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import pandas as pd
 
 from bench.record import Record
 from bench.report.answers import Answer, answers
 from bench.report.conclusions import conclude
 from bench.report.figures import Picture, draw
-from bench.report.statistics.effects import effects
+from bench.report.statistics.effects import as_files, effects
 from bench.store.artifacts import example_name, kept_examples
 from bench.store.groups import Group
 from bench.store.loaders_record import LoadersRecord, read_loaders
@@ -31,16 +30,16 @@ class Content:
     group: Group
     records: Sequence[Record]
     loaders: LoadersRecord | None = None
-    effects: pd.DataFrame | None = None
     answers: Sequence[Answer] = ()
     conclusions: Mapping[str, Sequence[str]] = field(default_factory=dict)  # by section
     pictures: Sequence[Picture] = ()
+    effects: Mapping[str, bytes] = field(default_factory=dict)  # as files, by name
     examples: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
     """(augmentation, pipeline) to a PNG of augmented training images."""
 
 
-def gather(group: Group, records: Sequence[Record], *, report: Log) -> Content:
-    """Draws conclusions and figures from `records` and reads the rest from the group's folder.
+def gather(group: Group, records: Sequence[Record], log: Log) -> Content:
+    """Draws conclusions and figures from `records`, and reads the rest from the group's folder.
 
     Raises:
         StoreError: A file in the folder cannot be read.
@@ -49,16 +48,16 @@ def gather(group: Group, records: Sequence[Record], *, report: Log) -> Content:
     kept = kept_examples(store)
     loaders = read_loaders(group.folder)
     reference = "the reference " if group.reference else ""
-    report(f"reading {reference}{group.name}: {len(records)} records")
+    log(f"reading {reference}{group.name}: {len(records)} records")
     measured = effects(records)
     return Content(
         group=group,
         records=records,
         loaders=loaders,
-        effects=measured,
         answers=answers(records, loaders=loaders),
         conclusions=conclude(records, measured),
         pictures=draw(records, loaders, measured, reference=group.reference),
+        effects=as_files(measured),
         examples={
             (cell.augmentation, cell.pipeline): kept[example_name(cell)]
             for cell in (record.cell for record in records)

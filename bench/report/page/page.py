@@ -21,7 +21,7 @@ from markupsafe import Markup, escape
 
 from bench.cell import AXES, HPARAMS, plain_text
 from bench.listing import readable_entries
-from bench.naming import bracketed, settings, words
+from bench.naming import bracketed, labels_of, recipe_settings
 from bench.record import Record
 from bench.report import reasons
 from bench.report.columns import ACCURACY, COLUMNS, METRICS, MORE_COLUMNS, SPEED, TIME, column_named
@@ -171,7 +171,7 @@ def _sort_value(outcome: Outcome[Record], name: str) -> str:
 
 
 def _environment(records: Sequence[Record]) -> Iterator[tuple[str, str]]:
-    """Dates, commands, and each field of the environments with how many runs had it."""
+    """Dates, the values of each field of the environment with their numbers of runs, commands."""
     times = sorted(time for record in records for time in (record.started, record.finished) if time)
     if times:
         yield "recorded", f"from {times[0]} to {times[-1]}"
@@ -196,7 +196,7 @@ def cell_data(outcome: Outcome[Record], results: Path) -> dict[str, Any]:
     return {
         "name": name,
         "title": bracketed(name, outcome.budget),
-        "labels": sorted(words(outcome.cell)),
+        "labels": sorted(labels_of(outcome.cell)),
         "settings": _settings(runs[0]),
         "commands": [line for run in runs if (line := rerun_command(run, results))],
         **_runs(outcome, runs),
@@ -214,7 +214,7 @@ def _settings(record: Record) -> dict[str, str]:
     }
     if record.parameters:
         texts["parameters"] = f"{record.parameters:,}"
-    texts |= {name.replace("_", " "): value for name, value in settings(cell).items()}
+    texts |= {name.replace("_", " "): value for name, value in recipe_settings(cell).items()}
     if cell.recipe is not None and cell.recipe.origin:
         texts["recipe from"] = cell.recipe.origin
     return texts

@@ -6,7 +6,6 @@ from pathlib import Path
 from bench.record import Record
 from bench.report.page.contents import Content, gather
 from bench.report.page.page import render
-from bench.report.statistics.effects import as_files
 from bench.selection import matching
 from bench.store.files import StoreError, write_atomically
 from bench.store.groups import Group, groups
@@ -41,7 +40,7 @@ def write_report(
     chosen = _selected(groups(results, machines=machines, loaders=True), expression, log)
     own = {group: records for group, records in chosen.items() if not group.reference}
     contents = [
-        gather(group, records, report=log)
+        gather(group, records, log)
         for group, records in (chosen if out or not own else own).items()
     ]
     if not contents:
@@ -69,7 +68,5 @@ def _write_group(content: Content) -> Path:
     store = Store(content.group.folder)
     files = {f"{picture.name}.svg": picture.svg.encode() for picture in content.pictures}
     files |= {f"{picture.name}.png": picture.png for picture in content.pictures}
-    if content.effects is not None:
-        files |= as_files(content.effects)
-    store.replace_derived(PICTURES, files)
+    store.replace_derived(PICTURES, {**files, **content.effects})
     return store.write_derived(PAGE, render([content]))

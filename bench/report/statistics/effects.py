@@ -1,49 +1,35 @@
-"""The effect of each level of a factor against a reference, over cells that differ in nothing else.
+"""The effect of each level of a factor against a reference, and the best cell by a metric.
 
-Cells of one net are correlated, so differences are first averaged per net. Student's t test is over
-five or more nets, else (always if nets are compared) over five or more seeds that all cells have,
-averaged over the cells; with fewer there is no claim. Seeds are paired, as a seed determines
-weights, order and draws, except for images/s, which use Welch's test. Rank tests are used if a
-target was missed; a miss ranks after every time. Holm's correction covers all effects of a page.
+Effects are over cells that differ in nothing but the factor. Cells of one net are correlated, so
+differences are first averaged per net. Student's t test is over five or more nets, else (always if
+nets are compared) over five or more seeds that all cells have, averaged over the cells; with fewer
+there is no claim. Seeds are paired, as a seed determines weights, order and draws, except for
+images/s, which use Welch's test. Rank tests are used if a target was missed; a miss ranks after
+every time. Holm's correction covers all effects of a page.
 """
 
 import math
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from bench.record import Record
-from bench.report.columns import ACCURACY, Metric
-from bench.report.rows import Outcome, value_of
-from bench.report.statistics.intervals import (
-    ALPHA,
-    DIGITS,
-    SEEDS_NEEDED,
-    Interval,
-    Test,
-    holm,
-    mann_whitney,
-    signed_rank,
-    student,
-    welch,
-)
-from bench.report.statistics.outcomes import (
-    EFFECT_METRICS,
-    FACTORS,
-    PAIRED,
-    Pair,
-    difference,
-    is_finite,
-    match,
-    outcomes_by_group,
-    to_scale,
-)
+from bench.cell import AXES, Version
+from bench.record import Record, RecordT
+from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
+from bench.report.rows import Key, Outcome, distinctions, grouped, labels, value_of
+from bench.report.statistics import intervals
+from bench.report.statistics.intervals import ALPHA, DIGITS, SEEDS_NEEDED, Interval, Test
 from bench.text import count
 
 if TYPE_CHECKING:
     import pandas as pd
 
+FACTORS = (*AXES, "epochs")
+REFERENCES = {"augmentation": "none", "optimizer": "sgd"}
+EFFECT_METRICS = (ACCURACY, MACRO_F1, SPEED, TIME)
+PAIRED = (ACCURACY, MACRO_F1, TIME)  # a seed does not determine speed
 CLUSTERS_NEEDED = 5
 COLUMNS = (
     "machine", "scale", "source", "factor", "level", "reference", "metric",
@@ -57,6 +43,135 @@ COLUMNS = (
 )  # fmt: skip
 Method = Literal["Mann-Whitney", "Welch", "paired by seed"]
 TOO_FEW, UNCERTAIN = "too few seeds", "cannot tell"
+Outcomes = Sequence[Outcome[Any]]
+Block = dict[str, list[Outcome[Any]]]  # cells that differ in one factor, by its level
+PlaceT = TypeVar("PlaceT", str, tuple[str, ...])
+
+
+def outcomes_by_group(
+    records: Iterable[RecordT],
+) -> dict[tuple[str, str, str], list[Outcome[RecordT]]]:
+    """The cells of each machine, scale and source, independent of the order of the records."""
+    found = grouped(sorted(records, key=lambda record: (record.run_id, record.finished)))
+    groups: dict[tuple[str, str, str], dict[Key, list[RecordT]]] = defaultdict(dict)
+    for key, runs in found.items():
+        groups[key.machine, key.cell.scale, key.cell.source][key] = runs
+    return {name: _labelled(groups[name]) for name in sorted(groups)}
+
+
+def _labelled(found: dict[Key, list[RecordT]]) -> list[Outcome[RecordT]]:
+    outcomes = [
+        Outcome(key=key, runs=tuple(sorted(found[key], key=lambda run: run.seed)), label=label)
+        for key, label in labels({key: key.cell.name for key in found}).items()
+    ]
+    return sorted(outcomes, key=lambda outcome: (outcome.label, outcome.runs[0].run_id))
+
+
+class Pair(NamedTuple):
+    """Two sides that differ in one factor; a side has a cell for each recipe."""
+
+    level: Outcomes
+    reference: Outcomes
+
+
+def to_scale(values: Iterable[float], metric: Metric) -> tuple[float, ...]:
+    """The values as they are compared: logarithms for ratios."""
+    return tuple(math.log(max(value, 1e-9)) for value in values) if metric.ratio else tuple(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """The pairs of each level of a factor with its reference; a level may have none."""
+
+    reference: str
+    pairs: Mapping[str, Sequence[Pair]]
+
+
+def match(outcomes: Outcomes, factor: str, metric: Metric = TIME) -> Matched | None:
+    """Pairs of cells of each level and the reference; None if the factor has one level.
+
+    Cells with different targets match unless `metric` is a time to the target.
+    """
+    levels = level_names(outcomes, factor)
+    if len(set(levels.values())) < 2:
+        return None
+    found = blocks(outcomes, factor, metric)
+    reference = _reference((levels[outcome.key] for outcome in outcomes), factor)
+    pairs = {
+        name: [
+            Pair(block[name], block[reference])
+            for block in found
+            if {name, reference} <= set(block)
+        ]
+        for name in sorted({*levels.values()} - {reference}, key=lambda n: _order(n, factor))
+    }
+    return Matched(reference=reference, pairs=pairs)
+
+
+def blocks(outcomes: Outcomes, factor: str, metric: Metric) -> list[Block]:
+    """Groups of cells that are equal in all but a factor."""
+    levels = level_names(outcomes, factor)
+    found: dict[Key, Block] = defaultdict(lambda: defaultdict(list))
+    for outcome in outcomes:
+        key = _for_metric(outcome.key.matching(factor), metric)
+        found[key][levels[outcome.key]].append(outcome)
+    return [dict(block) for block in found.values()]
+
+
+def widest(sets: Iterable[Iterable[PlaceT]]) -> frozenset[PlaceT]:
+    """The largest of some sets; of equally large ones the most frequent."""
+    counts = Counter(map(frozenset, sets))
+    return max(counts, key=lambda one: (len(one), counts[one], sorted(one)), default=frozenset())
+
+
+def _for_metric(key: Key, metric: Metric) -> Key:
+    return key if metric.to_target else replace(key, cell=key.cell.without("target_accuracy"))
+
+
+def level_names(outcomes: Outcomes, factor: str) -> dict[Key, str]:
+    """The level of each cell; versions of an entry are levels of their own."""
+    if factor == "epochs":
+        return {outcome.key: outcome.key.parts()["epochs"] for outcome in outcomes}
+    named = {
+        outcome.key: (getattr(outcome.cell, factor), dict(outcome.key.versions).get(factor))
+        for outcome in outcomes
+    }
+    versions: dict[str, set[Version | None]] = defaultdict(set)
+    for name, version in named.values():
+        versions[name].add(version)
+    return {
+        key: f"{name} v{version}" if version and len(versions[name]) > 1 else name
+        for key, (name, version) in named.items()
+    }
+
+
+def _order(level: str, factor: str) -> tuple[int, str]:
+    return (int(level.split()[0]) if factor == "epochs" else 0, level)
+
+
+def _reference(levels: Iterable[str], factor: str) -> str:
+    """The usual reference, else the level with most cells, or with the fewest epochs."""
+    counts = Counter(levels)
+    if factor == "epochs":
+        return min(counts, key=lambda name: _order(name, factor))
+    usual = REFERENCES.get(factor, "")
+    return usual if usual in counts else min(counts, key=lambda name: (-counts[name], name))
+
+
+def is_finite(*sides: Iterable[float]) -> bool:
+    """Whether every run reached the target."""
+    return all(math.isfinite(value) for side in sides for value in side)
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean, rounded to `DIGITS`; infinite if a value is."""
+    return round(statistics.fmean(values), DIGITS)
+
+
+def difference(level: Sequence[float], reference: Sequence[float], metric: Metric) -> float:
+    """Difference within a matched cell; infinite if one side missed the target, NaN if both did."""
+    centre = statistics.median if metric.to_target else mean
+    return round(centre(level) - centre(reference), DIGITS)
 
 
 def effects(records: Iterable[Record]) -> "pd.DataFrame":
@@ -72,7 +187,7 @@ def effects(records: Iterable[Record]) -> "pd.DataFrame":
         group = {"machine": machine, "scale": scale, "source": source}
         rows += [group | row for factor in FACTORS for row in _of_factor(good, factor)]
     tested = [row for row in rows if row["p"] is not None]
-    for row, p in zip(tested, holm([row["p"] for row in tested]), strict=True):
+    for row, p in zip(tested, intervals.holm([row["p"] for row in tested]), strict=True):
         row["p_adjusted"] = p
         side = row["side"] if p < ALPHA else 0
         row["verdict"] = {1: "higher", -1: "lower", 0: UNCERTAIN}[side]
@@ -94,7 +209,11 @@ def _of_factor(good: Sequence[Outcome[Any]], factor: str) -> Iterator[dict[str, 
 def effect(
     pairs: Sequence[Pair], factor: str, metric: Metric, *, null: float = 0.0
 ) -> dict[str, Any] | None:
-    """A row of `effects` without names, less `null`; None without values on both sides."""
+    """A row of `effects` without names; None without values on both sides.
+
+    Args:
+        null: Subtracted from the level's values, to test whether it differs by more.
+    """
     sides = [
         (values_by_seed(pair.level, metric, null), values_by_seed(pair.reference, metric))
         for pair in pairs
@@ -137,7 +256,7 @@ def effect(
 def values_by_seed(
     side: Sequence[Outcome[Any]], metric: Metric, null: float = 0.0
 ) -> dict[int, float]:
-    """The mean over the cells of a side by seed, as logarithms for ratios, less `null`."""
+    """The mean over the cells of a side for each seed, in the scale of `to_scale`, less `null`."""
     found: dict[int, list[float]] = defaultdict(list)
     for outcome in side:
         for run in outcome.usable(metric):
@@ -148,43 +267,42 @@ def values_by_seed(
 
 
 def _over_clusters(units: Sequence[Sequence[float]]) -> Test:
-    if all(math.isfinite(value) for values in units for value in values):
-        return student([statistics.fmean(values) for values in units])
+    if is_finite(*units):
+        return intervals.student([statistics.fmean(values) for values in units])
     medians = (statistics.median(map(_equal_if_both, values)) for values in units)
-    return signed_rank([_equal_if_both(value) for value in medians])
+    return intervals.signed_rank([_equal_if_both(value) for value in medians])
 
 
 def _equal_if_both(difference: float) -> float:
-    """0 instead of NaN: both sides missed the target, or each did where the other one did not."""
+    """0 instead of NaN, where misses on both sides cancel out."""
     return 0.0 if math.isnan(difference) else difference
 
 
 def _over_seeds(by_seed: Sequence[Sequence[tuple[float, float]]], metric: Metric) -> Test:
+    finite = is_finite(*(pair for pairs in by_seed for pair in pairs))
     sides = [[[pair[side] for pair in pairs] for pairs in by_seed] for side in (0, 1)]
-    finite = all(math.isfinite(value) for side in sides for values in side for value in values)
     level, reference = (
-        tuple(statistics.fmean(v) if finite else statistics.median(v) for v in side)
-        for side in sides
+        [statistics.fmean(v) if finite else statistics.median(v) for v in side] for side in sides
     )
-    return tested(level, reference, paired=metric in PAIRED)[1]
+    return compare_seeds(level, reference, paired=metric in PAIRED)[1]
 
 
-def tested(
+def compare_seeds(
     level: Sequence[float], reference: Sequence[float], *, paired: bool
 ) -> tuple[Method, Test]:
-    """The test over seeds, by ranks if a run missed the target; `paired` by position."""
+    """Tests values of seeds, by ranks if a run missed the target; `paired` by position."""
     if not is_finite(level, reference):
-        return "Mann-Whitney", mann_whitney(level, reference)
+        return "Mann-Whitney", intervals.mann_whitney(level, reference)
     if not paired:
-        return "Welch", welch(level, reference)
+        return "Welch", intervals.welch(level, reference)
     pairs = zip(level, reference, strict=True)
-    return "paired by seed", student([value - other for value, other in pairs])
+    return "paired by seed", intervals.student([value - other for value, other in pairs])
 
 
 def _estimate(
     units: Sequence[Sequence[float]], interval: Interval | None, metric: Metric
 ) -> dict[str, float]:
-    """The mean over units that reached the target on both sides, with its interval, if known."""
+    """The mean over units that reached the target on both sides, and its interval."""
     finite = [[value for value in values if math.isfinite(value)] for values in units]
     means = [statistics.fmean(values) for values in finite if values]
     if not means:
@@ -209,3 +327,75 @@ def as_files(frame: "pd.DataFrame") -> dict[str, bytes]:
 
     text = frame.to_json(orient="records", double_precision=12, indent=1)
     return {"effects.csv": csv(frame).encode(), "effects.json": f"{text}\n".encode()}
+
+
+def ranking_groups(outcomes: Outcomes, metric: Metric) -> list[tuple[str, list[Outcome[Any]]]]:
+    """Groups of outcomes that may be ranked together, each with how it differs from the others."""
+    found: dict[Key, list[Outcome[Any]]] = defaultdict(list)
+    for outcome in outcomes:
+        found[_for_metric(outcome.key.ranking, metric)].append(outcome)
+    words = distinctions(list(found))
+    return [(words[key], found[key]) for key in sorted(found, key=lambda key: words[key])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """The best cell by one metric, and the cells that it was compared with."""
+
+    outcome: Outcome[Any]
+    value: float  # mean over its seeds
+    seeds: int
+    lead: float  # ahead of the next cell; infinite if there is none
+    p: Mapping[str, float]  # of other cells by label, corrected, the nearest first
+    missed: int  # cells that missed the target with every seed, which counts as worse
+    uncompared: int  # cells with a missed seed, or where either has too few trusted values
+
+
+def best(outcomes: Outcomes, metric: Metric) -> Best | None:
+    """The best cell of a ranking group, among those without failed runs and missed targets.
+
+    Other cells are compared with it by Welch's test with Tamhane's correction; cells that missed
+    the target are not tested.
+    """
+    places = {  # the lower, the better; infinite without trusted values
+        outcome.label: (-1 if metric.higher else 1) * mean(values) if values else math.inf
+        for outcome in outcomes
+        if (values := outcome.values(metric)) or (metric.timing and outcome.suspect)
+    }
+    ranked = sorted(
+        (outcome for outcome in outcomes if outcome.label in places),
+        key=lambda outcome: (places[outcome.label], outcome.label),
+    )
+    whole = (
+        outcome
+        for outcome in ranked
+        if outcome.values(metric)
+        and len(outcome.good) == len(outcome.runs)
+        and not (metric.to_target and outcome.reached < len(outcome.good))
+    )
+    winner = next(whole, None)
+    if winner is None:
+        return None
+    top, rest = winner.values(metric), [outcome for outcome in ranked if outcome is not winner]
+    missed = uncompared = 0
+    p: dict[str, float] = {}
+    for outcome in rest:
+        values, label = outcome.values(metric), outcome.label
+        reached = outcome.reached if metric.to_target else outcome.with_target
+        if outcome.with_target and not reached:
+            missed += 1
+        elif reached < outcome.with_target or min(len(values), len(top)) < SEEDS_NEEDED:
+            uncompared += 1
+        else:
+            test = intervals.welch(to_scale(values, metric), to_scale(top, metric))
+            p[label] = test.p if places[label] > places[winner.label] else 1.0
+    next_place = min((places[outcome.label] for outcome in rest), default=math.inf)
+    return Best(
+        outcome=winner,
+        value=mean(top),
+        seeds=len(top),
+        lead=next_place - places[winner.label],
+        p=dict(zip(p, intervals.tamhane(list(p.values())), strict=True)),
+        missed=missed,
+        uncompared=uncompared,
+    )

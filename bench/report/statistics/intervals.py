@@ -134,28 +134,6 @@ def mann_whitney(level: Sequence[float], reference: Sequence[float]) -> Test:
     return Test(side=side, p=_two_sided(ways[number] / ways[number].sum(), observed))
 
 
-def over_images(points: "np.ndarray", *, exact: bool) -> Test:
-    """Whether trained networks on two sides are right equally often on images like these.
-
-    Args:
-        points: Difference of the shares that are right, in points, for each image.
-        exact: Whether there is one network on each side, for McNemar's exact test (1947); else
-            Student's t test.
-    """
-    from scipy.stats import binomtest, ttest_1samp
-
-    middle, interval, p = round(float(points.mean()), DIGITS), None, 1.0
-    better, discordant = int((points > 0).sum()), int((points != 0).sum())
-    varied = bool(points.min() < points.max())
-    if varied:
-        found = ttest_1samp(points, 0)
-        low, high = map(float, found.confidence_interval(LEVEL))
-        interval, p = Interval(middle=middle, low=low, high=high), float(found.pvalue)
-    if discordant and (exact or not varied):
-        p = float(binomtest(better, discordant).pvalue)
-    return Test(side=_sign(middle), p=p, interval=interval)
-
-
 def _two_sided(chances: "np.ndarray", observed: int) -> float:
     below, above = float(chances[: observed + 1].sum()), float(chances[observed:].sum())
     return min(1.0, 2 * min(below, above))

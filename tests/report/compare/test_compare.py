@@ -14,9 +14,15 @@ from bench.errors import UsageError
 from bench.recipe import Recipe
 from bench.record import Record
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
-from bench.report.compare.compare import ALL_CELLS, Comparison, Limit, compare
+from bench.report.compare.compare import (
+    ALL_CELLS,
+    Comparison,
+    Difference,
+    Limit,
+    compare,
+    over_seeds,
+)
 from bench.report.compare.sides import Side, match_sides
-from bench.report.compare.statistics import Difference, over_seeds
 from tests.made import ENVIRONMENT, made_failure
 from tests.made_grid import made_grid
 
@@ -144,7 +150,7 @@ def test_suspect_timings_are_left_out_of_speeds_and_failed_runs_counted() -> Non
     ]]  # fmt: skip
     found = against(grid(0, architecture=("cnn2", "cnn4")), broken)
     assert verdicts(found) == {"cnn2": "cannot tell", "cnn4": "no data"}
-    assert any("Side b: 5 runs did not end well" in note for note in found.notes)
+    assert any("Side b: 5 runs did not succeed" in note for note in found.notes)
 
 
 def test_what_is_compared_is_left_out_of_the_match_unless_both_sides_have_it() -> None:

@@ -15,8 +15,14 @@ from scipy import stats
 from bench.recipe import Recipe
 from bench.record import Record
 from bench.report.columns import ACCURACY, MACRO_F1, SPEED, TIME, Metric
-from bench.report.statistics.effects import COLUMNS, as_files, effects
-from bench.report.statistics.outcomes import Matched, match, outcomes_by_group
+from bench.report.statistics.effects import (
+    COLUMNS,
+    Matched,
+    as_files,
+    effects,
+    match,
+    outcomes_by_group,
+)
 from tests.made import made_failure, made_record
 from tests.made_grid import lucky_grid, made_grid
 

@@ -11,9 +11,8 @@ from scipy import stats
 
 from bench.record import Record
 from bench.report.columns import SPEED
-from bench.report.compare.compare import Comparison, compare
+from bench.report.compare.compare import Comparison, compare, corrected, on_same_images
 from bench.report.compare.sides import read_sides
-from bench.report.compare.statistics import corrected, on_same_images
 from bench.report.compare.text import render
 from bench.store.store import Store
 from tests.made import made_record, write_records

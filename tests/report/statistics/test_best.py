@@ -7,7 +7,7 @@ from bench.record import Record
 from bench.report.columns import ACCURACY, SPEED, TIME, Metric
 from bench.report.matrix import build
 from bench.report.render import shown
-from bench.report.statistics.outcomes import (
+from bench.report.statistics.effects import (
     EFFECT_METRICS,
     Best,
     best,
