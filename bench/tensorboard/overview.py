@@ -13,7 +13,7 @@ from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from bench.cell import Cell, Run
-from bench.record import Point, Record
+from bench.record import FAILED, Point, Record
 from bench.store.artifacts import kept_examples
 from bench.store.files import slug
 from bench.store.store import Store
@@ -22,7 +22,7 @@ from bench.tensorboard.run_log import TARGETS, hparams_columns, scalar_tags, tar
 from bench.text import Log
 
 MATRIX, EXAMPLES, SEEDS = "matrix", "examples", "seeds"
-STATUSES = ("ok", "diverged", "oom", "timeout", "crashed")  # statuses with event files
+STATUSES = ("ok", *FAILED)  # statuses with event files
 
 # Charts of the throughput view: category, then title to tag. No tag may begin with another one,
 # because TensorBoard treats them as prefixes.

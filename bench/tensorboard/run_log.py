@@ -70,7 +70,7 @@ class RunLog:
         """Writes the final values and closes the file.
 
         Args:
-            positives_K2T: For precision-recall curves; see `bench.store.store.Predictions`.
+            positives_K2T: For precision-recall curves; see `bench.store.predictions`.
         """
         if (events := self._events) is None:
             return
@@ -208,12 +208,10 @@ def text_tables(record: Record) -> dict[str, dict[str, object]]:
 
 
 def hparams(cell: Cell) -> dict[str, HparamValue]:
-    """The hyperparameters of a cell, the axes first; without a recipe no learning rate."""
-    values: dict[str, HparamValue] = {name: getattr(cell, name) for name in HPARAMS}
-    if cell.recipe is None:
-        return values
-    axes = dict(list(values.items())[: len(AXES)])
-    return axes | {name: getattr(cell.recipe, name) for name in RECIPE_HPARAMS} | values
+    """The hyperparameters of a cell: its axes, settings of its recipe, and its other fields."""
+    axes: dict[str, HparamValue] = {name: getattr(cell, name) for name in AXES}
+    recipe = {name: getattr(cell.recipe, name) for name in RECIPE_HPARAMS} if cell.recipe else {}
+    return axes | recipe | {name: getattr(cell, name) for name in HPARAMS}
 
 
 def hparams_session(record: Record) -> list[Any]:
@@ -231,10 +229,10 @@ def hparams_session(record: Record) -> list[Any]:
 def target_state(record: Record) -> str:
     """Whether the run reached its target: one of `TARGETS`."""
     if record.metrics is None:
-        return TARGETS[2]
+        return "no result"
     if not record.seeks_target:
-        return TARGETS[3]
-    return TARGETS[record.metrics.time_to_accuracy_s is None]
+        return "not looked for"
+    return "not reached" if record.metrics.time_to_accuracy_s is None else "reached"
 
 
 def hparams_columns(

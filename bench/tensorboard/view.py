@@ -131,16 +131,16 @@ class View:
         return f"{query}{fragment}&runSelectionState={quote(state, safe='')}"
 
     def _selection(self) -> "list[_ShownRun]":
-        """One run of each pipeline, with trusted times, that differ in nothing else.
+        """One run of each pipeline, with trusted times, that differ in nothing else, to select.
 
-        Without such runs, the best run of each cell if there are more than `MAX_AUTO_SELECTED`.
+        Without such runs, the best run of each cell; none if TensorBoard would select all itself.
         """
         alike: defaultdict[tuple[str, Cell], dict[str, _ShownRun]] = defaultdict(dict)
         best: dict[str, _ShownRun] = {}
         for run in sorted(self._runs()):
             best.setdefault(run.seeds, run)
             cell = run.record.cell
-            if run.record.status == "ok" and run.record.times_trusted:
+            if run.record.times_trusted:
                 others = run.name.rpartition("/")[0], cell.identity.without("pipeline")
                 alike[others].setdefault(cell.pipeline, run)
         compared = max(alike.values(), key=len, default={})
@@ -174,7 +174,7 @@ class View:
 
 
 def link_names(group: SelectedRuns) -> dict[str, str]:
-    """What to call the folders of runs and seeds, so that names tell cells apart."""
+    """Names of the links to the folders of runs and seeds, which tell cells apart."""
     names = Names(record.cell for record in group.records)
     found = {}
     for record, folder in zip(group.records, group.folders, strict=True):
