@@ -20,7 +20,7 @@ Precision = Literal["fp32", "bf16"]
 CompileMode = Literal["default", "max-autotune"]
 Version = int | str
 EVAL_VIEWS = (1, 2, 6)
-_DECODES = re.compile(r"\[(?:[^\[\]]*,)?decode(?:,[^\[\]]*)?\]$")  # of a source's name
+_DECODES = re.compile(r"\[(?:[^\[\]]*,)?decode(?:,[^\[\]]*)?\]$")
 OF = " of "  # between an entry's version and its origin
 
 
@@ -85,8 +85,7 @@ class Cell:
         if self.recipe is not None and self.recipe.weights == "bf16" != self.precision:
             raise ValueError("weights in bf16 need --precision bf16")
         for name in ("width", "target_accuracy"):  # 1 and 1.0 are equal cells: one id for both
-            if type(getattr(self, name)) is not float:
-                object.__setattr__(self, name, float(getattr(self, name)))
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     @property
     def holds_out(self) -> bool:
@@ -123,9 +122,9 @@ class Cell:
         """Cells with equal keys share a compiled model."""
         if not self.compile:
             return ""
-        parts = (self.architecture, self.width, self.batch_size, self.precision, self.source)
-        quick = self.compile_mode == "default"
-        return "/".join(map(str, (*parts, self.device, *(() if quick else (self.compile_mode,)))))
+        net = (self.architecture, self.width, self.batch_size, self.precision, self.source)
+        mode = () if self.compile_mode == "default" else (self.compile_mode,)
+        return "/".join(map(str, (*net, self.device, *mode)))
 
 
 Role = Literal["axis", "condition", "budget", "net", "recipe"]
@@ -278,17 +277,23 @@ class Run:
         return f"{self.cell.name}/seed{self.seed}"
 
 
+def decodes(source: str) -> bool:
+    """Whether a source's image files are decoded in each epoch: "folder:PATH[decode]"."""
+    return bool(_DECODES.search(source))
+
+
 def without_place(source: str) -> str:
     """A source without the place of its files, as the images' fingerprint identifies them."""
     if ":" not in source:
         return source
-    return "files[decode]" if _DECODES.search(source) else "files"
+    return "files[decode]" if decodes(source) else "files"
 
 
-def mixture(kinds: Iterable[tuple[str, str, str]]) -> list[str]:
-    """What a group must not mix, "shapes at cpu scale", from sources, fingerprints and scales.
+def distinct_conditions(kinds: Iterable[tuple[str, str, str]]) -> list[str]:
+    """The different ones of (source, fingerprint, scale) as text: "shapes at cpu scale".
 
-    Sources in files are the same if they have, or once had, the same images.
+    A group must not mix several. Sources in files are the same if they have, or once had, the same
+    images.
     """
     groups: list[set[object]] = []
     for source, fingerprint, scale in kinds:

@@ -35,7 +35,7 @@ _DALI_END = re.compile(r"\s*(?:C\+\+ context:|Stacktrace \(|Current pipeline obj
 
 
 def innermost(error: BaseException) -> tuple[str, str]:
-    """Type and message of what went wrong, without what Ray, torch, DALI or pools put around."""
+    """Type and message of the original error, without wrappers of Ray, torch, DALI and pools."""
     for name in ("cause", "inner_exception"):
         inner = getattr(error, name, None)
         if isinstance(inner, BaseException):

@@ -7,7 +7,7 @@ instead, and import them only where the text leaves something open.
 import ast
 import pkgutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -107,56 +107,55 @@ def entries_of(text: str, type_name: str, *, strict: bool = True) -> list[dict[s
     """The fields of the entries that a module assigns to names, all of them literals.
 
     Args:
-        strict: Whether to raise if the module may fail to be imported.
+        strict: Whether to raise if the module may fail to be imported, or may have other entries.
 
     Raises:
-        ValueError: It may have others, or may fail to be imported.
+        ValueError: An entry has fields that are no literals, or see `strict`.
         SyntaxError: It is no Python.
     """
     tree = ast.parse(text)
-    found = []
     names = {
         alias.asname or alias.name: getattr(import_module(OPTIONS), alias.name)
         for node in tree.body
         if isinstance(node, ast.ImportFrom) and node.module == OPTIONS
         for alias in node.names
     }
+    found = []
     for node in tree.body:
         match node:
             case ast.Assign(value=ast.Call(func=ast.Name(id=name)) as call) if name == type_name:
                 given = {keyword.arg: keyword.value for keyword in call.keywords}
                 found.append({f: _value(given[f], names) for f in FIELDS if f in given})
-            case _ if not strict:
-                pass
+    if strict:
+        _check_import(tree, type_name, found)
+    return found
+
+
+def _check_import(tree: ast.Module, type_name: str, found: Sequence[Mapping[str, Any]]) -> None:
+    """Raises ValueError if importing a module may fail, or may give other entries than `found`."""
+    shared: set[str] = set()  # what is imported from modules whose names begin with "_"
+    for node in tree.body:
+        match node:
             case ast.Import():
                 _check_installed(*(alias.name for alias in node.names))
             case ast.ImportFrom():
                 _check_installed(node.module or ".")
+                private = [a for a in node.names if "._" in f".{node.module}.{a.name}"]
+                shared |= {alias.asname or alias.name for alias in private}
+            case ast.Assign(value=ast.Call(func=function)) if _root(function) in shared:
+                raise ValueError("a shared function may make entries")
             case ast.FunctionDef() | ast.ClassDef() | ast.Assign() | ast.AnnAssign():
                 pass
             case ast.Expr(value=ast.Constant()) | ast.If(test=ast.Name(id="TYPE_CHECKING")):
                 pass
             case _:
                 raise ValueError(f"line {node.lineno} may fail")
-    if not strict:
-        return found
-    shared = {
-        alias.asname or alias.name
-        for node in tree.body
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if "._" in f".{node.module}.{alias.name}"
-    }
-    made = (node.value for node in tree.body if isinstance(node, ast.Assign))
-    if any(isinstance(call, ast.Call) and _root(call.func) in shared for call in made):
-        raise ValueError("a shared function may make entries")
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     parts = [part for call in calls for part in (call.func, *call.args)]
     if sum(isinstance(part, ast.Name) and part.id == type_name for part in parts) != len(found):
         raise ValueError("some entries are made otherwise")
     if not all(isinstance(entry.get(field), str) for entry in found for field in ("name", "why")):
         raise ValueError("an entry lacks its name or reason")
-    return found
 
 
 def _root(node: ast.expr) -> str:

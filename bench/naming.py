@@ -63,10 +63,10 @@ def distinctions(
     words = {key: [text for n in differing if (text := texts[key].get(n))] for key in cells}
     recipes: dict[str, list[dict[str, str]]] = defaultdict(list)
     for cell in cells.values():
-        recipes[cell.name].append(settings(cell))
+        recipes[cell.name].append(recipe_settings(cell))
     alike: dict[tuple[str, ...], list[K]] = defaultdict(list)
     for key, cell in cells.items():
-        for name, value in settings(cell).items():
+        for name, value in recipe_settings(cell).items():
             if any(other.get(name) != value for other in recipes[cell.name]):
                 words[key].append(f"{name} {value}")
         alike[cell.name, *words[key]].append(key)
@@ -83,8 +83,8 @@ def _exact(cell: Cell, name: str) -> str:
     return f"target {100 * value:.10g} %" if name == "target_accuracy" else f"{name} {value}"
 
 
-def settings(cell: Cell) -> dict[str, str]:
-    """The recipe's settings as texts by name; empty for old records."""
+def recipe_settings(cell: Cell) -> dict[str, str]:
+    """The settings of a cell's recipe as text, by name; empty for old records."""
     own = cell.recipe.settings if cell.recipe else {}
     return {
         name: f"{value:g}" if isinstance(value, float) else str(value)
@@ -92,8 +92,8 @@ def settings(cell: Cell) -> dict[str, str]:
     }
 
 
-def words(cell: Cell) -> set[str]:
-    """Every text that may tell the cell apart from others of its name."""
+def labels_of(cell: Cell) -> set[str]:
+    """Every text that can tell the cell apart from others of its name: "25 epochs", "lr 0.1"."""
     exact = (_exact(cell, name) for name in FIELDS if isinstance(getattr(cell, name), float))
-    recipe = (f"{name} {value}" for name, value in settings(cell).items())
+    recipe = (f"{name} {value}" for name, value in recipe_settings(cell).items())
     return {*filter(None, cell.labels().values()), *exact, *recipe}

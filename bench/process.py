@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from secrets import token_hex
-from threading import Thread
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TextIO, TypeVar
 
@@ -266,8 +265,8 @@ def pulse_of(pid: int) -> Pulse:
     return Pulse(work)
 
 
-class Ended(RuntimeError):
-    """A process that should answer has crashed, or does nothing; the message says which."""
+class ForkLost(RuntimeError):
+    """A fork has crashed, or does nothing; the message says which."""
 
 
 class Forked(Generic[QuestionT, AnswerT]):
@@ -284,7 +283,7 @@ class Forked(Generic[QuestionT, AnswerT]):
         """The function's result.
 
         Raises:
-            Ended: The fork has crashed, or does nothing.
+            ForkLost: The fork has crashed, or does nothing.
         """
         if sys.platform != "linux":
             return self._function(question)
@@ -298,14 +297,14 @@ class Forked(Generic[QuestionT, AnswerT]):
             while not pipe.poll(LOOK_S):
                 pulse = pulse or pulse_of(process.pid or 0)
                 if pulse.is_silent():
-                    raise Ended(f"it did nothing for {SILENCE_S:g} s")
+                    raise ForkLost(f"it did nothing for {SILENCE_S:g} s")
             answer: AnswerT = pipe.recv()
         except (EOFError, OSError):
             process.join()
             code = process.exitcode or 0
             how = f"died of {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
             self.close()
-            raise Ended(f"its process {how}") from None
+            raise ForkLost(f"its process {how}") from None
         except BaseException:
             self.close()
             raise
@@ -365,7 +364,7 @@ GIVE_UP_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Output:
     """What a program printed.
 
     Args:
@@ -377,23 +376,23 @@ class Answer:
     missing: bool = False
 
 
-def run_briefly(command: Sequence[str], *, timeout_s: float = 10.0) -> Answer:
+def run_briefly(command: Sequence[str], *, timeout_s: float = 10.0) -> Output:
     """Runs a command; kills it with all its descendants if it hangs."""
     name = command[0]
     try:
         done = run_watched(command, timeout_s=timeout_s)
     except FileNotFoundError:
-        return Answer(problem=f"{name} is not installed", missing=True)
+        return Output(problem=f"{name} is not installed", missing=True)
     except OSError as error:
-        return Answer(problem=f"{name} cannot be started: {error.strerror}")
+        return Output(problem=f"{name} cannot be started: {error.strerror}")
     except subprocess.TimeoutExpired:
-        return Answer(problem=f"{name} hangs: it did not answer within {timeout_s:g} s")
+        return Output(problem=f"{name} hangs: it did not answer within {timeout_s:g} s")
     text = done.stdout.strip()
     if done.returncode:
         lines = (done.stderr.strip() or text).splitlines()
         reason = lines[0] if lines else f"exit status {done.returncode}"
-        return Answer(text=text, problem=f"{name} fails: {reason}")
-    return Answer(text=text)
+        return Output(text=text, problem=f"{name} fails: {reason}")
+    return Output(text=text)
 
 
 def run_watched(
@@ -434,6 +433,15 @@ def run_watched(
         raise
 
 
+def error_line(done: "subprocess.CompletedProcess[str]") -> str:
+    """The error that ended a process: the last line with an exception, else the last line."""
+    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+    if not lines:
+        return f"exit status {done.returncode}"
+    errors = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
+    return (errors or lines)[-1]
+
+
 def _give_up(process: "subprocess.Popen[str]") -> None:
     """Kills it without waiting long, since a process blocked on a dead GPU survives SIGKILL."""
     with suppress(OSError):
@@ -459,12 +467,12 @@ def import_in_background(library: str) -> Iterator[None]:
         with suppress(Exception):
             import_module(library)
 
-    thread = Thread(target=import_it, daemon=True)
+    thread = threading.Thread(target=import_it, daemon=True)
     thread.start()
     try:
         yield
     finally:
-        pulse = Pulse(lambda: (time.process_time(), 0))
+        pulse = Pulse(lambda: (time.process_time(), 0))  # `pulse_of` itself would use the CPU
         while thread.is_alive():  # an interpreter that exits during an import crashes
             thread.join(LOOK_S)
             if thread.is_alive() and pulse.is_silent():

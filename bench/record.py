@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from msgspec import Meta
 
-from bench.cell import Cell, Run, Version
+from bench.cell import Cell, Run, Version, decodes
 
 SCHEMA_VERSION = 1
 
@@ -28,6 +28,7 @@ Number = Annotated[int, Meta(ge=1, le=int(LARGEST))]
 StallPct = Annotated[float, Meta(ge=-LARGEST_STALL_PCT, le=LARGEST_STALL_PCT)]
 
 Status = Literal["ok", "diverged", "oom", "timeout", "crashed", "interrupted", "skipped"]
+FAILED = ("diverged", "oom", "timeout", "crashed")
 RERUN = ("interrupted", "skipped")  # statuses of runs that the next `bench run` repeats
 Reads = Literal["array", "files"]  # what a pipeline reads in each epoch
 Compiled = Literal["", "anew", "from cache", "partly from cache"]
@@ -44,8 +45,6 @@ class Failure:
 
     Args:
         type: Name of the exception, or of what happened to the worker.
-        message: Message of the exception, or a description.
-        traceback: Traceback of the exception, if there was one.
         log: The log file, relative to the group's folder.
     """
 
@@ -314,21 +313,21 @@ class RecordSummary:
         return f"{self.training_images:,} training{held_out} and {self.test_images:,} test images"
 
     @property
-    def own_reading(self) -> str:
-        """ "reads an array", decoded before, of a source whose files are to be decoded."""
-        decodes = "decode" in self.cell.source.rpartition("[")[2].rstrip("]").split(",")
-        return "reads an array" * (decodes and self.reads == "array" and self.status == "ok")
+    def reading_note(self) -> str:
+        """ "reads an array" if its source's files should be decoded, but were decoded before."""
+        read_array = self.status == "ok" and self.reads == "array"
+        return "reads an array" if read_array and decodes(self.cell.source) else ""
 
     @property
     def own_ops(self) -> str:
-        """The ops of which its pipeline does others: "kornia's own RandAugment"."""
+        """The ops that its pipeline defines differently: "kornia's own RandAugment"."""
         names = " and ".join(sorted(self.augmentation_differs))
         return names and f"{self.cell.pipeline.partition('[')[0]}'s own {names}"
 
     @property
-    def other_ops(self) -> str:
+    def op_differences(self) -> str:
         """How they differ: "another RandAugment: ..."."""
-        return other_ops(self.augmentation_differs)
+        return op_differences(self.augmentation_differs)
 
     @property
     def name(self) -> str:
@@ -366,7 +365,7 @@ class Record(RecordSummary):
     curve: tuple[Point, ...] = ()
 
 
-def other_ops(differs: Mapping[str, str]) -> str:
+def op_differences(differs: Mapping[str, str]) -> str:
     """How ops differ from our definitions: "another RandAugment: ..."."""
     return "; ".join(f"another {op}: {how}" for op, how in differs.items())
 
@@ -391,13 +390,7 @@ def time_to_accuracy_s(
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScores:
-    """Scores of one class, from its image counts.
-
-    Args:
-        correct: Number of images of the class that were predicted correctly.
-        support: Number of images of the class.
-        predicted: Number of images that were predicted as the class.
-    """
+    """Scores of one class, from its images and the images that were predicted as it."""
 
     correct: int
     support: int

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from bench.cell import Cell, Run
 from bench.errors import UsageError
-from bench.naming import words as labels
+from bench.naming import labels_of
 from bench.record import RecordT
 from bench.text import count
 
@@ -22,7 +22,6 @@ MAX_SHARDS = 10_000
 _TOKEN = re.compile(r"\s*(\(|\)|[^\s()]+)")
 _SEED = re.compile(r"/seed\d+$")  # at the end of a run's name
 _SHARD = re.compile(r"(\d{1,9})/(\d{1,9})", re.ASCII)
-_Test = Callable[[int], bool]  # of a position
 K = TypeVar("K")
 
 
@@ -47,7 +46,7 @@ def select(
     if not expression.strip():
         return list(cells)
     found = positions(
-        [cell.name for cell in cells], lambda: [*map(labels, cells)], expression, hint, option
+        [cell.name for cell in cells], lambda: [*map(labels_of, cells)], expression, hint, option
     )
     if not found:
         raise UsageError(f"{option} {expression!r} matches none of the {count(len(cells), 'cell')}")
@@ -69,8 +68,7 @@ def positions(
     Raises:
         UsageError: The expression is malformed, or a word is in no name and no label.
     """
-    matches = _Parser(expression, names, labels, hint, option).parse()
-    return [position for position in range(len(names)) if matches(position)]
+    return sorted(_Parser(expression, names, labels, hint, option).parse())
 
 
 def matching(
@@ -88,7 +86,7 @@ def matching(
 
 
 class _Parser:
-    """Recursive descent: or, and, not, then a bracket or a word."""
+    """Recursive descent (or, and, not, then a bracket or a word) to the positions that match."""
 
     def __init__(
         self,
@@ -110,57 +108,57 @@ class _Parser:
     def _labels(self) -> Sequence[Collection[str]]:
         return self._read_labels()
 
-    def parse(self) -> _Test:
-        test = self._or()
+    def parse(self) -> set[int]:
+        found = self._or()
         if self._tokens:
             near = difflib.get_close_matches(self._tokens[0], OPERATORS, n=1, cutoff=0.5)
             hint = f" (did you mean {near[0]}?)" if near else ""
             raise self._malformed(f"unexpected {self._tokens[0]!r}{hint}")
-        return test
+        return found
 
-    def _or(self) -> _Test:
-        tests = [self._and()]
+    def _or(self) -> set[int]:
+        found = self._and()
         while self._take("or"):
-            tests.append(self._and())
-        return lambda at: any(test(at) for test in tests)
+            found |= self._and()
+        return found
 
-    def _and(self) -> _Test:
-        tests = [self._not()]
+    def _and(self) -> set[int]:
+        found = self._not()
         while self._take("and"):
-            tests.append(self._not())
-        return lambda at: all(test(at) for test in tests)
+            found &= self._not()
+        return found
 
-    def _not(self) -> _Test:
+    def _not(self) -> set[int]:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             raise self._malformed(f"it is nested more than {MAX_DEPTH} deep")
         if self._take("not"):
-            negated = self._not()
-            test: _Test = lambda at: not negated(at)  # noqa: E731
+            found = set(range(len(self._names))) - self._not()
         else:
-            test = self._bracket_or_word()
+            found = self._bracket_or_word()
         self._depth -= 1
-        return test
+        return found
 
-    def _bracket_or_word(self) -> _Test:
+    def _bracket_or_word(self) -> set[int]:
         if self._take("("):
-            test = self._or()
+            found = self._or()
             if not self._take(")"):
                 raise self._malformed("a bracket is not closed")
-            return test
+            return found
         if not self._tokens or self._tokens[0] in ("and", "or", ")"):
             raise self._malformed("a word is missing")
         word = self._word()
         if not self._take("("):
-            return self._has(word)
+            return self._matching(word)
         inside = [*takewhile(lambda token: token != ")", self._tokens)]
         del self._tokens[: len(inside)]
         if not (inside and self._take(")")):
             raise self._malformed("a bracket is empty or not closed")
-        exact = word in self._names
-        tests = [(lambda at: self._names[at] == word) if exact else self._has(word)]
-        tests += map(self._has, " ".join(inside).split(", "))
-        return lambda at: all(test(at) for test in tests)
+        exact = {at for at, name in enumerate(self._names) if name == word}
+        found = exact or self._matching(word)
+        for label in " ".join(inside).split(", "):
+            found &= self._matching(label)
+        return found
 
     def _word(self) -> str:
         """The next words if they are a label, "25 epochs", or else the next one."""
@@ -172,13 +170,13 @@ class _Parser:
         del self._tokens[: len(words)]
         return phrase
 
-    def _has(self, word: str) -> _Test:
-        """Tests a part of a name, or a label if no name has that part."""
-        if any(word in name for name in self._names):
-            return lambda at: word in self._names[at]
-        if any(word in labels for labels in self._labels):
-            return lambda at: word in self._labels[at]
-        raise UsageError(f"{self._option}: no cell has {word!r}: {self._advice(word)}")
+    def _matching(self, word: str) -> set[int]:
+        """The positions whose name contains the word, else those with this label."""
+        found = {at for at, name in enumerate(self._names) if word in name}
+        found = found or {at for at, labels in enumerate(self._labels) if word in labels}
+        if not found:
+            raise UsageError(f"{self._option}: no cell has {word!r}: {self._advice(word)}")
+        return found
 
     def _advice(self, word: str) -> str:
         if seed := _SEED.search(word):

@@ -93,7 +93,6 @@ ValueT = TypeVar("ValueT")
 # the text direction; surrogates, which no encoding accepts.
 _UNSAFE = "\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 _MARK = re.compile(f"[{_UNSAFE}]")
-_MARK_IN_JSON = re.compile(rf"\\u00[01]|\\[bfr]|[{_UNSAFE}]")
 
 
 def printable(text: str) -> str:
@@ -108,14 +107,9 @@ def in_one_line(text: str) -> str:
 
 def sanitize(value: ValueT, text: bytes | None = None) -> ValueT:
     """A record (any dataclass) with `printable` texts; `text` is its JSON, if it is known."""
-    if text is None or not _is_plain(text):
-        text = msgspec.json.encode(value)
-    if _is_plain(text):
+    if _is_plain(msgspec.json.encode(value) if text is None else text):
         return value  # fast path for nearly all records
-    if not _MARK_IN_JSON.search(text.decode()):
-        return value
-    plain = msgspec.to_builtins(value)
-    return msgspec.convert(_all_printable(plain), type(value))
+    return msgspec.convert(_all_printable(msgspec.to_builtins(value)), type(value))
 
 
 def _is_plain(text: bytes) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bench.naming import Names, bracketed, words
+from bench.naming import Names, bracketed, labels_of
 from bench.recipe import Recipe
 from tests.made import made_cell
 
@@ -33,5 +33,5 @@ def test_cells_of_one_name_are_told_apart_by_what_differs(
     names = Names([*cells, made_cell(optimizer="muon", epochs=9)])
     for cell, text in zip(cells, apart, strict=True):
         assert names(f"{cell.name}/seed0", cell) == bracketed(f"{cell.name}/seed0", text)
-        assert words(cell).issuperset(text.split(", ") if text else [])
+        assert labels_of(cell).issuperset(text.split(", ") if text else [])
     assert names("name", made_cell(epochs=77)) == "name"  # of none of these cells

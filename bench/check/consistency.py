@@ -6,6 +6,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from bench.record import (
+    FAILED,
     LARGEST_STALL_PCT,
     Metrics,
     Record,
@@ -17,7 +18,6 @@ from bench.record import (
 
 SCORE_TOLERANCE = 1e-5  # relative; rounding error of a 32-bit score
 TIME_TOLERANCE = 1e-6  # relative
-FAILED = ("diverged", "oom", "timeout", "crashed", "skipped")
 
 
 def problems(record: Record) -> Iterator[str]:
@@ -47,7 +47,7 @@ def _outcome(record: Record) -> Iterator[str]:
             yield "it ended ok with an error"
         if len(record.curve) != record.cell.epochs:
             yield f"it ended ok after {len(record.curve)} of {record.cell.epochs} epochs"
-    elif record.status in FAILED and record.error is None:
+    elif record.status in (*FAILED, "skipped") and record.error is None:
         yield f"it ended {record.status} without a reason"
     for name in ("started", "finished"):
         if not _is_time(getattr(record, name)):

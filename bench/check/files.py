@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bench.cell import mixture
+from bench.cell import distinct_conditions
 from bench.check.consistency import problems
 from bench.record import Record
 from bench.store import locks
 from bench.store.artifacts import picture
 from bench.store.codec import RecordError, read_record
-from bench.store.files import UnusableFile, unfinished
+from bench.store.files import UnusableFile
 from bench.store.store import Store
 
 Level = Literal["wrong", "stale", "fixed", "note"]
@@ -93,7 +93,9 @@ def check_records(store: Store, read: RecordFiles) -> Iterator[Finding]:
             advice = f"its values cannot be trusted: move it out of records/, then {RUN_AGAIN}"
             yield Finding("wrong", path, problem, advice)
     records = read.records.values()
-    kinds = mixture((one.cell.source, one.fingerprint, one.cell.scale) for one in records)
+    kinds = distinct_conditions(
+        (one.cell.source, one.fingerprint, one.cell.scale) for one in records
+    )
     if len(kinds) > 1:
         yield Finding(
             "wrong",
@@ -184,9 +186,9 @@ def check_examples(store: Store) -> Iterator[Finding]:
 
 def check_leftovers(store: Store) -> Iterator[Finding]:
     """Reports leftovers of processes that died; the folder must not be locked."""
-    records, lock = store.folder / "records", store.folder / ".lock"
+    lock = store.folder / ".lock"
     holder = locks.last_holder(lock)
     if holder and holder.is_alive() is False:
         yield Finding("stale", lock, f"was left locked by {holder}, which has ended")
-    for path in unfinished(store.folder, nobody_writes=(records, records / ".attempts")):
+    for path in store.unfinished():
         yield Finding("stale", path, "was left unfinished by a process that died")

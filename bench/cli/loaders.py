@@ -61,7 +61,8 @@ def loaders(
     """Measure each pipeline alone, without a net, alternating with the others."""
     from bench.errors import check_choice
     from bench.loaders.plan import Options
-    from bench.machine.environment import probe_while_importing
+    from bench.machine import environment
+    from bench.process import import_in_background
     from bench.report.loaders import render, rows, suspect_count
     from bench.report.render import FORMS
 
@@ -78,7 +79,8 @@ def loaders(
         cold=cold,
         out=out,
     )
-    probe = probe_while_importing("torch")  # before anything else imports torch
+    with import_in_background("torch"):
+        probe = environment.probe()  # before anything else imports torch
     from bench.cli.progress import TextReporter
     from bench.grid.plugins import used
     from bench.loaders import measure, plan

@@ -27,7 +27,7 @@ from bench.errors import UsageError, check_choice
 from bench.executors.base import Reporter, TimeLeft, duration, first_line, peak_gib
 from bench.naming import Names
 from bench.process import signals_allowed
-from bench.record import Memory, Point, Record
+from bench.record import FAILED, Memory, Point, Record
 from bench.text import count, printable, shell_command, wrapped
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ BAR_WIDTH = 30
 PLAIN_WIDTH = 80  # of the answers where the width is unknown
 INDENT = " " * 11  # below a run's name
 STYLES = {"ok": "green", "skipped": "dim", "interrupted": "yellow"}
-FAILED = ("diverged", "oom", "timeout", "crashed")
 
 
 class Output(io.TextIOBase):

@@ -118,7 +118,7 @@ class WorkerLost(RuntimeError):
 
 
 class WorkerSilent(WorkerLost):
-    """A worker that should start does nothing; another one would not either."""
+    """A starting worker does nothing; starting another one would not help."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -152,13 +152,10 @@ class Worker:
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> "Worker":
-        """Starts a module in a new session.
+        """Starts a module that calls `become_worker` first, in a new session.
 
         Args:
-            key: See the class.
             log: Receives what the worker prints.
-            module: A module that calls `become_worker` first.
-            arguments: Its command-line arguments.
             environment: Additional environment variables.
 
         Raises:
@@ -195,7 +192,6 @@ class Worker:
         """Waits for the next line and decodes it.
 
         Args:
-            decode: Decodes the line.
             deadline: In monotonic seconds.
             starts: Whether the worker only has to start, so that it must work meanwhile.
 
@@ -211,10 +207,9 @@ class Worker:
             left_s = max(0.0, deadline - time.monotonic())
             # A descendant of a dead worker may keep the pipe open, so EOF alone is not enough.
             dead = not self.is_alive
+            wait_s = 0.0 if dead else min(left_s, POLL_S)
             with signals_allowed():
-                readable = select.select([descriptor], [], [], 0 if dead else min(left_s, POLL_S))[
-                    0
-                ]
+                readable, _, _ = select.select([descriptor], [], [], wait_s)
             # After a suspend beyond the deadline, messages received meanwhile are read first.
             if not (readable or dead or left_s):
                 raise TimeoutError
@@ -237,9 +232,14 @@ class Worker:
 
     def _cause_of_death(self) -> str:
         try:
-            return cause_of_death(self.process.wait(TERM_GRACE_S))
+            code = self.process.wait(TERM_GRACE_S)
         except subprocess.TimeoutExpired:
             return "the worker closed its output but did not end"
+        if code >= 0:
+            return f"the worker exited by itself with exit code {code}"
+        name = signal.Signals(-code).name
+        hint = " (out of host memory?)" if -code == signal.SIGKILL else ""
+        return f"the worker was killed by signal {-code} {name}{hint}"
 
     def stop(self) -> None:
         """Ends the worker and all its descendants: SIGTERM, then SIGKILL. Can be called twice."""
@@ -253,12 +253,3 @@ class Worker:
             if stream is not None:
                 with suppress(BrokenPipeError):
                     stream.close()
-
-
-def cause_of_death(code: int) -> str:
-    """Explains a worker's exit code, negative when a signal killed it."""
-    if code >= 0:
-        return f"the worker exited by itself with exit code {code}"
-    name = signal.Signals(-code).name
-    hint = " (out of host memory?)" if -code == signal.SIGKILL else ""
-    return f"the worker was killed by signal {-code} {name}{hint}"

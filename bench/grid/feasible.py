@@ -9,7 +9,7 @@ import torch
 
 import architectures
 from bench.cell import Cell, Run
-from bench.process import Ended, Forked
+from bench.process import Forked, ForkLost
 from bench.text import count
 from pipelines import augmentations, building
 from pipelines.sources.base import Data, Images, SourceError
@@ -58,7 +58,7 @@ class Feasibility:
             from_plugin = isinstance(run.versions.get("architecture"), str)
             try:
                 self._problems[net], work = self._trial((cell, from_plugin))
-            except Ended as error:
+            except ForkLost as error:
                 self._problems[net], work = f"{cell.architecture} cannot be tried: {error}", None
             if work is not None:
                 self.work[net] = work

@@ -26,7 +26,6 @@ class CpuShares:
 
     Args:
         others_pct: Share used by processes of other sessions.
-        idle_pct: Idle share.
         stolen_pct: Share taken by the host of a virtual machine.
         waited_pct: Share of its runnable time that this session waited for a core; None if unknown.
     """
@@ -167,14 +166,6 @@ def run_in_progress() -> Iterator[None]:
     finally:
         with suppress(OSError):
             file.write_text(before)
-
-
-def has_run_in_progress(pid: int) -> bool:
-    """Whether a process is inside `run_in_progress`."""
-    try:
-        return bool(psutil.Process(pid).name() == RUN_IN_PROGRESS)
-    except psutil.Error:
-        return False
 
 
 class OtherRunsWatch:

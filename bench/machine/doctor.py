@@ -19,7 +19,7 @@ from typing import Literal
 
 from bench.machine import environment
 from bench.machine.environment import Probe, python_environment
-from bench.process import run_briefly, run_watched, usable_cores
+from bench.process import error_line, run_briefly, run_watched, usable_cores
 from bench.store.files import StoreError, explained
 from bench.text import count
 from pipelines import shared_memory
@@ -68,7 +68,6 @@ def main():
             print(json.dumps([name, time.monotonic() - start]), flush=True)
 exit_without_teardown(main)
 """
-NOTHING: Mapping[str, float] = MappingProxyType({})
 DALI_TRIAL = """
 from pipelines.dali_ops import trial
 print(trial.missing() or trial.fault({device!r}))
@@ -283,7 +282,7 @@ def check_gpu_use(probe: Probe, smi: Smi) -> Check | None:
     return _warn("gpu use", message, "wait for them or stop them: they make timings worthless")
 
 
-# Libraries and torch.compile, tried in one process, and in one each where that fails
+# Libraries and torch.compile, tried in one process, and separately where that fails
 
 
 def try_together() -> tuple[Probe | None, dict[str, float]]:
@@ -319,16 +318,7 @@ def try_python(code: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def error_line(done: "subprocess.CompletedProcess[str]") -> str:
-    """The error that ended a process: the last line with an exception, else the last line."""
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    if not lines:
-        return f"exit status {done.returncode}"
-    errors = [line for line in lines if line.split(":")[0].endswith(("Error", "Exception"))]
-    return (errors or lines)[-1]
-
-
-def check_library(name: str, worked: Mapping[str, float] = NOTHING) -> Check:
+def check_library(name: str, worked: Mapping[str, float] = MappingProxyType({})) -> Check:
     """Checks that a library of `LIBRARIES` can be imported, unless that is among what `worked`."""
     module, status, advice = LIBRARIES[name]
     if name not in worked:
@@ -375,7 +365,7 @@ def _dali_advice(wheels: list[str], smi: Smi) -> str:
     return f"pip install {'--force-reinstall ' if wheels else ''}{wheel}"
 
 
-def check_compiler(probe: Probe, worked: Mapping[str, float] = NOTHING) -> Check:
+def check_compiler(probe: Probe, worked: Mapping[str, float] = MappingProxyType({})) -> Check:
     """Checks that torch.compile works by compiling a small function, as `check_library`."""
     if probe.compiler_problem:
         message = f"torch.compile cannot work: {probe.compiler_problem}"

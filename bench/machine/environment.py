@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from bench.process import import_in_background, run_briefly, run_watched, usable_cores
+from bench.process import error_line, run_briefly, run_watched, usable_cores
 from bench.store.files import slug
 from bench.text import shell_command
 from pipelines.compiling import compiler_problem
@@ -227,9 +227,9 @@ def code_version() -> dict[str, Any]:
     return {"commit": commit, "dirty": None if status.problem else bool(status.text)}
 
 
-def command_line(arguments: list[str] | None = None) -> str:
+def command_line() -> str:
     """This command as a user would type it, with the home folder as "~"."""
-    name, *rest = sys.argv if arguments is None else arguments
+    name, *rest = sys.argv
     program = "bench" if Path(name).name in {"bench", "__main__.py"} else Path(name).name
     return shell_command([program, *rest])
 
@@ -246,14 +246,8 @@ def python_environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
-def probe_while_importing(library: str) -> Probe:
-    """Runs `probe` while a thread of this process imports a library."""
-    with import_in_background(library):
-        return probe()
-
-
 def probe_without_torch() -> Probe | None:
-    """What `probe` says on a machine without a GPU's driver, found in a moment; None elsewhere."""
+    """The result of `probe` if there is no GPU driver, found without importing torch; else None."""
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
@@ -293,8 +287,7 @@ def probe(timeout_s: float = PROBE_TIMEOUT_S) -> Probe:
         return timed_out(error.timeout)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        errors = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        return Probe(cuda_problem=f"torch could not be tried: {errors[-1]}")
+        return Probe(cuda_problem=f"torch could not be tried: {error_line(done)}")
     try:
         return Probe(**json.loads(lines[-1]))
     except (ValueError, TypeError):

@@ -22,7 +22,7 @@ SLOWED = {
 
 
 def set_up_gpu() -> None:
-    """Lets cuDNN time its algorithms for each shape, and products use TF32 as convolutions do."""
+    """Lets cuDNN time its algorithms per shape, and matrix products use TF32 as convolutions do."""
     import torch  # late import: the main process reads the state of a GPU without torch
 
     torch.backends.cudnn.benchmark = True
@@ -138,7 +138,7 @@ class GpuWatch:
 
 
 def _handle(nvml: ModuleType, uuid: str) -> Any:
-    """The device of this UUID; torch leaves out the prefix, which a MIG instance has of its own."""
+    """The device with this UUID; torch omits its prefix, which differs for MIG instances."""
     plain = uuid.removeprefix("GPU-").removeprefix("MIG-")
     try:
         return nvml.nvmlDeviceGetHandleByUUID(f"GPU-{plain}")

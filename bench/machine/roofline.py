@@ -262,8 +262,8 @@ def row_of(record: Record, work: Work, peaks: Peaks, passes: int) -> Row:
     )
 
 
-def work_of(cell: Cell, classes: int = 10) -> Work:
-    """The work of a cell's net; the number of classes hardly matters. See `count_work`."""
+def work_of(cell: Cell, classes: int) -> Work:
+    """The work of a cell's net; see `count_work`."""
     return count_work(
         cell.architecture,
         classes=classes,

@@ -20,7 +20,6 @@ from bench.errors import BenchError
 MANIFEST = ".written.json"  # lists the files that were written to a derived folder
 STALE_S = 600.0  # more than any write takes, even on a slow disk
 TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]{8})?\.tmp")  # suffix of unfinished files
-MAX_LISTED = 3  # removed files to list by name
 
 _ELSEWHERE = "name another folder"
 _ADVICE = {
@@ -217,36 +216,8 @@ def _manifest(path: Path) -> set[str]:
     return {name for name in names if Path(name).name == name}
 
 
-def unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> list[Path]:
-    """Abandoned temporary files in a group folder, at any depth.
-
-    Args:
-        nobody_writes: Folders that no other process can be writing: there, recent files are
-            abandoned too.
-    """
-    quiet = set(nobody_writes)
-    return [
-        path
-        for path in sorted(folder.rglob("*.tmp"))
-        if TEMPORARY.search(path.name) and (path.parent in quiet or _is_stale(path))
-    ]
-
-
-def _is_stale(path: Path) -> bool:
+def is_stale(path: Path) -> bool:
+    """Whether a file is too old to be in progress."""
     with suppress(OSError):  # its writer has just renamed it
         return time.time() - path.stat().st_mtime >= STALE_S
     return False
-
-
-def remove_unfinished(folder: Path, *, nobody_writes: Iterable[Path] = ()) -> str:
-    """Removes the files that `unfinished` finds; returns a sentence about them, or ""."""
-    removed = []
-    for path in unfinished(folder, nobody_writes=nobody_writes):
-        with suppress(OSError):  # its writer has just renamed it, or we may not remove it
-            path.unlink()
-            removed.append(str(path.relative_to(folder)))
-    if not removed:
-        return ""
-    named = ", ".join(removed[:MAX_LISTED])
-    more = f" and {len(removed) - MAX_LISTED} more" if len(removed) > MAX_LISTED else ""
-    return f"removed unfinished files of a process that died from {folder}: {named}{more}"

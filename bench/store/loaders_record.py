@@ -83,7 +83,7 @@ class Series:
 
     @property
     def used(self) -> tuple[Repeat, ...]:
-        """The repeats that its speed is made of: the undisturbed ones, or all if these are few."""
+        """The repeats that its speed is computed from: the undisturbed ones, or all if too few."""
         return self.undisturbed if len(self.undisturbed) >= LEAST_REPEATS else self.repeats
 
     @property
@@ -114,7 +114,7 @@ class Series:
 
     @property
     def cold_problem(self) -> str:
-        """Why its speed with an empty page cache is not known though it was asked for."""
+        """Why its speed with an empty page cache is unknown, although it was requested."""
         if self.cold is None:
             return ""
         if self.cold.page_cache != "cold":

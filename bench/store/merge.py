@@ -11,7 +11,7 @@ a merge which is interrupted at any step and repeated has the same result.
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.cell import mixture
+from bench.cell import distinct_conditions
 from bench.errors import UsageError
 from bench.record import Record, RecordSummary
 from bench.store import locks
@@ -32,14 +32,7 @@ from bench.store.artifacts import (
     picture,
     replace_artifacts,
 )
-from bench.store.codec import (
-    RecordError,
-    digest,
-    quarantine,
-    read_record,
-    read_with_text,
-    to_json,
-)
+from bench.store.codec import RecordError, digest, quarantine, read_record, read_with_text, to_json
 from bench.store.files import (
     StoreError,
     StrangeFile,
@@ -81,14 +74,14 @@ class MergeResult:
         return int(self.left_out > 0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class _SourceGroup:
     """A group of a source; `kinds` are sources, fingerprints and scales of its records."""
 
     folder: Path
-    run_ids: frozenset[str]
-    damaged: Mapping[Path, str]
-    kinds: frozenset[tuple[str, str, str]]
+    run_ids: set[str] = field(default_factory=set)
+    damaged: dict[Path, str] = field(default_factory=dict)
+    kinds: set[tuple[str, str, str]] = field(default_factory=set)
 
 
 def merge(
@@ -169,24 +162,22 @@ def _refuse_overlap(source: Path, out: Path) -> None:
 
 
 def _survey(folder: Path) -> _SourceGroup:
-    run_ids, damaged, kinds = set(), {}, set()
+    found = _SourceGroup(folder=folder)
     for path in _record_files(folder):
         try:
             record = read_record(RecordSummary, path)
         except RecordError as error:
-            damaged[path] = str(error)
+            found.damaged[path] = str(error)
         else:
             if record is not None:
-                run_ids.add(record.run_id)
-                kinds.add((record.cell.source, record.fingerprint, record.cell.scale))
-    return _SourceGroup(
-        folder=folder, run_ids=frozenset(run_ids), damaged=damaged, kinds=frozenset(kinds)
-    )
+                found.run_ids.add(record.run_id)
+                found.kinds.add((record.cell.source, record.fingerprint, record.cell.scale))
+    return found
 
 
 def _refuse_mixture(name: str, groups: Sequence[_SourceGroup]) -> None:
     """Raises if groups of the same name have different sources or scales."""
-    kinds = mixture(kind for group in groups for kind in group.kinds)
+    kinds = distinct_conditions(kind for group in groups for kind in group.kinds)
     if len(kinds) > 1:
         folders = ", ".join(str(group.folder) for group in groups if group.kinds)
         raise UsageError(
@@ -203,7 +194,7 @@ def _merge_group(
         for path, reason in source.damaged.items():
             leave_out(f"{path} is damaged and left out: {reason}")
     changes: Counter[str] = Counter()
-    for run_id in sorted(frozenset().union(*(source.run_ids for source in sources))):
+    for run_id in sorted(set[str]().union(*(source.run_ids for source in sources))):
         incoming = [
             stored
             for source in sources

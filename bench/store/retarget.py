@@ -1,4 +1,4 @@
-"""Records as if their runs had had another target: times to accuracy from the recorded curves."""
+"""Recalculates times to accuracy for another target, from the recorded curves."""
 
 from collections.abc import Iterable
 from dataclasses import replace

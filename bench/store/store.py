@@ -21,7 +21,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,10 +30,11 @@ from bench.cell import Run
 from bench.record import Record, RecordT
 from bench.store.codec import RecordError, encode, quarantine, read_record
 from bench.store.files import (
+    TEMPORARY,
     StoreError,
     explained,
+    is_stale,
     make_folder,
-    remove_unfinished,
     replace_files,
     slug,
     sync_folder,
@@ -42,7 +43,7 @@ from bench.store.files import (
 )
 from bench.store.locks import held, serialized
 from bench.store.predictions import Predictions, read_predictions, to_npz
-from bench.text import Log, printable
+from bench.text import Log, listed, printable
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -254,19 +255,40 @@ class Store:
         """
         records = self._make("records")
         with held(self.folder / ".lock", notice=notice, wait=wait, advice=advice):
-            removed = remove_unfinished(self.folder, nobody_writes=(records, self._attempts))
+            removed = self._remove_unfinished()
             # A process that died may not have synced: a power cut could undo what we read.
             with explained(f"write {records}"):
                 sync_folders((self._attempts, self._records / ".quarantine", records))
             if removed:
-                notice(removed)
+                notice(
+                    f"removed unfinished files of a process that died from {self.folder}: "
+                    f"{listed(removed, 3)}"
+                )
             yield
+
+    def unfinished(self) -> list[Path]:
+        """Temporary files that a process left when it died.
+
+        While nobody else holds the folder's lock, nobody writes records. Other temporary files may
+        be in progress unless they are old.
+        """
+        found = [path for path in self.folder.rglob("*.tmp") if TEMPORARY.search(path.name)]
+        quiet = (self._records, self._attempts)
+        return sorted(path for path in found if path.parent in quiet or is_stale(path))
+
+    def _remove_unfinished(self) -> list[str]:
+        removed = []
+        for path in self.unfinished():
+            with suppress(OSError):  # its writer has just renamed it, or we may not remove it
+                path.unlink()
+                removed.append(str(path.relative_to(self.folder)))
+        return removed
 
     @contextmanager
     def deriving(self) -> Iterator[None]:
-        """Holds a lock for reading the records and writing files derived from them.
+        """Holds a lock while records are read and files derived from them are written.
 
-        So of several concurrent processes, the last one writes a state with all records.
+        The last of several concurrent processes thus derives its files from all records.
         """
         with serialized(self.folder / ".derived.lock"):
             yield

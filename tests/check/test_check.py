@@ -43,7 +43,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def run_check(store: Store, *, dry_run: bool = False) -> CheckResult:
-    return check(store.folder.parent, dry_run=dry_run, report=lambda said: None)
+    return check(store.folder.parent, dry_run=dry_run, report=lambda line: None)
 
 
 def lines_of(checked: CheckResult, *levels: str) -> list[str]:
@@ -123,7 +123,7 @@ LIES: list[tuple[Change, str]] = [
 def test_an_inconsistent_value_is_reported(change: Change, problem: str) -> None:
     record = sound_record()
     assert list(problems(record)) == []
-    assert any(problem in told for told in problems(change(record)))
+    assert any(problem in text for text in problems(change(record)))
 
 
 def test_an_inconsistent_record_is_reported_and_kept(store: Store) -> None:
@@ -207,8 +207,8 @@ def test_leftovers_of_a_dead_process_are_removed(store: Store) -> None:
     (store.folder / "notes.tmp").write_text("somebody's own")
     dry = run_check(store, dry_run=True)
     assert sorted(one.path.suffix for one in dry.findings) == ["", ".tmp"]
-    said = f"left locked by pid {os.getpid()} on {me.host}, since then, which has ended"
-    assert said in lines_of(dry)[0]
+    left = f"left locked by pid {os.getpid()} on {me.host}, since then, which has ended"
+    assert left in lines_of(dry)[0]
     assert dry.exit_code == 1
     wet = run_check(store)
     assert ([one.level for one in wet.findings], wet.exit_code) == (["fixed"] * 2, 0)
@@ -258,7 +258,7 @@ def test_bad_attempts_predictions_and_foreign_files_are_reported(store: Store) -
     store.save_predictions(other, LABELS, PREDICTIONS[::-1])
     (store.folder / "predictions" / f"{cut}.npz").write_bytes(b"PK\3\4")
     write_matrix(store, store.records(pytest.fail))
-    told = lines_of(run_check(store))
+    lines = lines_of(run_check(store))
     for problem in (
         f"{failed.run_id}.8.json: it holds attempt 1 of run {failed.run_id}",
         "0123456789abcdef.1.json: not a record: no schema_version",
@@ -269,7 +269,7 @@ def test_bad_attempts_predictions_and_foreign_files_are_reported(store: Store) -
         f"{cut}.npz: cannot be read: File is not a zip file",
         f"{failed.run_id}.npz: predictions were not kept",
     ):
-        assert any(problem in line for line in told), (problem, told)
+        assert any(problem in line for line in lines), (problem, lines)
 
 
 def test_records_of_two_sources_in_one_group_are_reported(store: Store) -> None:
@@ -323,6 +323,6 @@ def test_the_exit_code_depends_on_the_findings(store: Store) -> None:
 def test_the_reference_records_are_valid() -> None:
     """Its derived files may be out of date."""
     reference = ROOT / "results" / "reference"
-    checked = check(reference, dry_run=True, report=lambda said: None)
+    checked = check(reference, dry_run=True, report=lambda line: None)
     assert checked.records >= 67
     assert lines_of(checked, "wrong") == [], "restore them: git checkout results/reference"

@@ -123,7 +123,7 @@ def test_workers_start_with_the_settings_unless_the_user_has_set_them(
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         (
             "import os\nfor _ in range(100):\n    os.write(1, b'x' * 65536)\n",
@@ -137,7 +137,7 @@ def test_workers_start_with_the_settings_unless_the_user_has_set_them(
     ids=["a message without end", "mute"],
 )
 def test_a_worker_that_breaks_the_protocol_is_noticed(
-    code: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "LARGEST_MESSAGE", 2**20)
     monkeypatch.setattr(protocol, "TERM_GRACE_S", 0.2)
@@ -145,7 +145,7 @@ def test_a_worker_that_breaks_the_protocol_is_noticed(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     worker = Worker.start("key", tmp_path / "log", module="breaking")
     try:
-        with pytest.raises(WorkerLost, match=said):
+        with pytest.raises(WorkerLost, match=message):
             worker.receive(read_message, time.monotonic() + 240)
     finally:
         worker.stop()

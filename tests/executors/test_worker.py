@@ -1,13 +1,13 @@
 """The worker: every exception has its status, output goes to the log, it ends when it should."""
 
 import errno
-import os
 import subprocess
 import sys
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -16,7 +16,7 @@ from bench.executors.protocol import EpochDone, Ready, read_message
 from bench.executors.worker import failure_of, out_of_memory_message, run_job, status_of
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
-from bench.machine.cpu import has_run_in_progress
+from bench.machine.cpu import RUN_IN_PROGRESS
 from bench.record import Memory
 from bench.training import run as running
 from bench.training.run import Diverged
@@ -77,42 +77,42 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="known on Linux only")
 def test_others_see_that_a_run_is_at_work(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
+    seen: list[str] = []
 
-    def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
-        seen.append(has_run_in_progress(os.getpid()))
+    def train(builder: RecordBuilder, shared: Shared, on_point: object) -> None:
+        seen.append(psutil.Process().name())
         raise ValueError("and no longer when it fails")
 
     monkeypatch.setattr(running, "train", train)
     run_job(job, Shared(), BytesIO(), import_s=1.0)
-    assert [*seen, has_run_in_progress(os.getpid())] == [True, False]
+    assert seen == [RUN_IN_PROGRESS] != [psutil.Process().name()]
 
 
 def test_a_good_run_is_told_point_by_point(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
-        draft.memory = Memory(host_gib=1.5)
+    def train(builder: RecordBuilder, shared: Shared, on_point: object) -> None:
+        builder.memory = Memory(host_gib=1.5)
         for point in made_curve(2, 100, 0.5):
-            draft.curve.append(point)
+            builder.curve.append(point)
             on_point(point)
-        draft.metrics = made_metrics(0.5, None)
+        builder.metrics = made_metrics(0.5, None)
 
     monkeypatch.setattr(running, "train", train)
     stream = BytesIO()
     record = run_job(job, Shared(), stream, import_s=1.5)
     assert (record.status, record.error) == ("ok", None)
     assert record.timings.import_s == 1.5
-    told = [read_message(line) for line in stream.getvalue().splitlines()]
-    assert all(isinstance(message, EpochDone) for message in told)
-    assert [message.point for message in told] == list(record.curve)
-    assert all(message.memory.host_gib == 1.5 for message in told)
+    messages = [read_message(line) for line in stream.getvalue().splitlines()]
+    assert all(isinstance(message, EpochDone) for message in messages)
+    assert [message.point for message in messages] == list(record.curve)
+    assert all(message.memory.host_gib == 1.5 for message in messages)
     assert list(Path(job.folder).glob("tensorboard/*/events.out.tfevents.*"))
 
 
 def test_a_run_that_raises_keeps_what_is_known_of_it(
     job: Job, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def train(draft: RecordBuilder, shared: Shared, on_point: object) -> None:
-        draft.curve += made_curve(1, 100, 0.5)
+    def train(builder: RecordBuilder, shared: Shared, on_point: object) -> None:
+        builder.curve += made_curve(1, 100, 0.5)
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(running, "train", train)
@@ -153,15 +153,18 @@ def test_a_worker_ends_with_its_input_and_ignores_the_current_folder(tmp_path: P
 
 IMPORTING = """
 import sys
+from importlib import import_module
 from io import BytesIO
 from pathlib import Path
 from bench.executors import worker
 from tests.executors.fake_cluster import tiny_job
 
-shared = worker.import_needed()
+for name in worker.NEEDED_MODULES:
+    import_module(name)
+from bench.training.setup import Shared
 before = {name.partition(".")[0] for name in sys.modules}
 worker.redirect_output = lambda log: None
-record = worker.run_job(tiny_job(Path(sys.argv[1])), shared, BytesIO(), 0.0)
+record = worker.run_job(tiny_job(Path(sys.argv[1])), Shared(), BytesIO(), 0.0)
 print(record.status, *{name.partition(".")[0] for name in sys.modules} - before)
 """
 

@@ -155,7 +155,8 @@ def test_without_a_home_it_asks_for_one(monkeypatch: pytest.MonkeyPatch, tmp_pat
             assert way in line
     monkeypatch.setenv(places.VARIABLE, str(tmp_path))
     assert sources.default_data_dir() == tmp_path
-    assert environment.command_line(["bench", "run"]) == "bench run"
+    monkeypatch.setattr("sys.argv", ["bench", "run"])
+    assert environment.command_line() == "bench run"
 
 
 def test_a_data_folder_that_is_no_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.cell import Run, mixture, without_place
+from bench.cell import Run, distinct_conditions, without_place
 from bench.grid import plan as planning
 from bench.grid.options import RunOptions
 from bench.grid.plan import Plan
@@ -106,7 +106,8 @@ def test_a_source_without_its_place(source: str, rest: str) -> None:
 def test_a_group_may_hold_the_same_images_under_other_names_and_nothing_else() -> None:
     same = [("folder:/a", "f1", "cpu"), ("folder:a", "f1", "cpu"), ("folder:/a", "f2", "cpu")]
     for kinds in permutations(same):
-        assert mixture(kinds) == ["folder:/a at cpu scale"]
-    assert mixture([*same, ("folder:b", "f3", "cpu"), ("folder:a", "f1", "full")]) == [
+        assert distinct_conditions(kinds) == ["folder:/a at cpu scale"]
+    others = [("folder:b", "f3", "cpu"), ("folder:a", "f1", "full")]
+    assert distinct_conditions([*same, *others]) == [
         "folder:/a at cpu scale", "folder:a at full scale", "folder:b at cpu scale"
     ]  # fmt: skip

@@ -128,5 +128,5 @@ def test_a_stopped_process_was_paused() -> None:
     process.send_signal(signal.SIGSTOP)
     time.sleep(3.0)
     process.send_signal(signal.SIGCONT)
-    said, _ = process.communicate("\n", timeout=30)
-    assert 2.5 < float(said) < 10.0
+    output, _ = process.communicate("\n", timeout=30)
+    assert 2.5 < float(output) < 10.0

@@ -11,7 +11,7 @@ import pytest
 from bench.machine import doctor, environment
 from bench.machine.doctor import Check, Smi, render, run_checks
 from bench.machine.environment import Probe
-from bench.process import Answer
+from bench.process import Output
 from pipelines import sources
 
 GOOD = Probe(
@@ -31,7 +31,7 @@ def python_says(monkeypatch: pytest.MonkeyPatch, code: int, stderr: str = "") ->
 def test_a_healthy_machine_passes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     there = Check(name="data", status="ok", message="there")
     monkeypatch.setattr(doctor, "query_smi", lambda: SMI)
-    monkeypatch.setattr(doctor, "run_briefly", lambda command, timeout_s: Answer())
+    monkeypatch.setattr(doctor, "run_briefly", lambda command, timeout_s: Output())
     python_says(monkeypatch, 0)
     monkeypatch.setattr(environment, "probe", lambda: GOOD)
     monkeypatch.setattr(os, "getloadavg", lambda: (0.1, 0.1, 0.1))
@@ -108,7 +108,7 @@ def test_a_missing_gpu_is_no_failure_but_an_old_torch_is() -> None:
 
 
 def test_other_processes_on_the_gpu_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
-    apps = Answer(text="4711, python, 5000 MiB")
+    apps = Output(text="4711, python, 5000 MiB")
     monkeypatch.setattr(doctor, "run_briefly", lambda command, timeout_s: apps)
     check = doctor.check_gpu_use(GOOD, SMI)
     assert check.status == "warn"

@@ -155,20 +155,13 @@ def test_the_probe_works_in_any_folder(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert found.compiler or found.compiler_problem
 
 
-def test_probe_while_importing_a_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_library_is_imported_meanwhile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "slow_library.py").write_text("import time; time.sleep(0.2); DONE = True")
     (tmp_path / "broken_library.py").write_text("raise RuntimeError('broken')")
     monkeypatch.syspath_prepend(tmp_path)
-    imports_before = []
-
-    def tried() -> environment.Probe:
-        imports_before.append(hasattr(sys.modules.get("slow_library"), "DONE"))
-        return environment.Probe(cuda_problem="none")
-
-    monkeypatch.setattr(environment, "probe", tried)
     for library in ("slow_library", "broken_library", "no_such_library"):
-        assert environment.probe_while_importing(library).cuda_problem == "none"
-    assert imports_before[0] is False
+        with process.import_in_background(library):
+            assert not hasattr(sys.modules.get(library), "DONE")
     assert sys.modules["slow_library"].DONE
     assert "broken_library" not in sys.modules
 
@@ -176,11 +169,13 @@ def test_probe_while_importing_a_library(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_an_import_that_waits_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "stuck_library.py").write_text("import threading; threading.Event().wait(9)")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(environment, "probe", environment.Probe)
     monkeypatch.setattr(process, "SILENCE_S", 1.0)
     monkeypatch.setattr(process, "LOOK_S", 0.1)
-    with pytest.raises(UsageError, match="importing stuck_library has done nothing for 1 s"):
-        environment.probe_while_importing("stuck_library")
+    with (
+        pytest.raises(UsageError, match="importing stuck_library has done nothing for 1 s"),
+        process.import_in_background("stuck_library"),
+    ):
+        pass
 
 
 ANSWER = json.dumps({"torch": "9", "cuda": True})
@@ -215,7 +210,8 @@ def test_an_error_of_torch_becomes_one_sentence(monkeypatch: pytest.MonkeyPatch)
     assert not found.cuda
 
 
-def test_the_command_line_is_as_a_user_would_type_it() -> None:
+def test_the_command_line_is_as_a_user_would_type_it(monkeypatch: pytest.MonkeyPatch) -> None:
     home = str(Path.home())
     arguments = [f"{home}/env/bin/bench", "run", "-k", "vgg and sgd", "--out", f"{home}/r"]
-    assert environment.command_line(arguments) == "bench run -k 'vgg and sgd' --out ~/r"
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert environment.command_line() == "bench run -k 'vgg and sgd' --out ~/r"

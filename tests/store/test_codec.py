@@ -134,7 +134,7 @@ def test_a_changed_or_truncated_file_is_detected(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         (b"", "not JSON"),
         (b"\0" * 100, "not JSON"),
@@ -146,8 +146,8 @@ def test_a_changed_or_truncated_file_is_detected(data: st.DataObject) -> None:
         (b'{"schema_version": 1}', "hash does not match"),
     ],
 )
-def test_invalid_records_are_refused_with_the_reason(text: bytes, said: str) -> None:
-    with pytest.raises(RecordError, match=said):
+def test_invalid_records_are_refused_with_the_reason(text: bytes, reason: str) -> None:
+    with pytest.raises(RecordError, match=reason):
         decode(text)
 
 

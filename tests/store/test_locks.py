@@ -103,11 +103,11 @@ def test_a_killed_holder_is_reported_once_and_its_lock_is_free(lock: Path) -> No
         process.wait()
         assert current_holder(lock) is None
         assert last_holder(lock) == holder
-    told: list[str] = []
+    notices: list[str] = []
     for _ in range(2):
-        with held(lock, notice=told.append):
+        with held(lock, notice=notices.append):
             pass
-    (line,) = told
+    (line,) = notices
     assert f"was left locked by pid {process.pid} on " in line
     assert "taken over" in line
 
@@ -122,10 +122,10 @@ def test_a_holder_on_another_host_may_be_alive(lock: Path, changes: dict[str, st
     note_of(lock).write_bytes(msgspec.json.encode(elsewhere))
     assert elsewhere.is_alive() is None
     assert current_holder(lock) == elsewhere
-    told: list[str] = []
-    with held(lock, notice=told.append):
+    notices: list[str] = []
+    with held(lock, notice=notices.append):
         pass
-    assert len(told) == 1
+    assert len(notices) == 1
 
 
 @pytest.mark.parametrize("note", [b"", b"{", b"[]", b'{"pid": "x"}', b"x" * 10_000])
@@ -138,18 +138,18 @@ def test_an_invalid_note_is_ignored(lock: Path, note: bytes) -> None:
 
 def test_waiting_reports_the_holder_of_a_lock(lock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "POLL_S", 0.01)
-    told = []
+    notices = []
     with other_holder(lock) as process:
 
         def notice(text: str) -> None:
-            told.append(text)
+            notices.append(text)
             process.communicate()  # its input ends, and so does it
 
         with held(lock, notice=notice, wait=True):
             holder = current_holder(lock)
             assert holder.pid == os.getpid()
-    assert len(told) == 1
-    assert f"waiting for {lock.parent}: already running (pid {process.pid} on " in told[0]
+    assert len(notices) == 1
+    assert f"waiting for {lock.parent}: already running (pid {process.pid} on " in notices[0]
 
 
 def test_serialized_blocks_run_one_at_a_time(lock: Path) -> None:

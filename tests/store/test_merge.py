@@ -64,10 +64,10 @@ def out(tmp_path: Path) -> Path:
 def merged(*sources: Path, out: Path) -> list[str]:
     """Merges and returns the messages; checks that the sources are unchanged."""
     before = [everything(source) for source in sources]
-    said: list[str] = []
-    done = merge(sources, out, said.append, refresh)
+    lines: list[str] = []
+    done = merge(sources, out, lines.append, refresh)
     assert [everything(source) for source in sources] == before
-    return [*said, *summary(done, out).splitlines()]
+    return [*lines, *summary(done, out).splitlines()]
 
 
 def bench(*words: object) -> Any:
@@ -78,8 +78,8 @@ def test_runs_of_two_hosts_are_merged_with_their_artifacts(a: Path, b: Path, out
     first = keep(group(a), at(1, 0), *BESIDE)
     second = keep(group(b), at(2, 1), *BESIDE)
     other = keep(group(b, "h100_cifar10_full"), at(3, 0), "logs")
-    said = merged(a, b, out=out)
-    assert said == [f"{out / GROUP}: 2 runs, 2 new", f"{out / 'h100_cifar10_full'}: 1 run, 1 new"]
+    lines = merged(a, b, out=out)
+    assert lines == [f"{out / GROUP}: 2 runs, 2 new", f"{out / 'h100_cifar10_full'}: 1 run, 1 new"]
     for source, record in ((a, first), (b, second)):
         names = [f"records/{record.run_id}.json", *(name_of(kind, record) for kind in BESIDE)]
         for name in names:
@@ -94,8 +94,8 @@ def test_the_newest_good_record_wins_others_become_attempts(a: Path, b: Path, ou
     keep(group(b), at(3, status="crashed"), "logs")
     keep(group(out), at(1), "predictions", "profiles")
     run_id = at(1).run_id
-    said = merged(a, b, out=out)
-    assert said == [f"{out / GROUP}: 1 run, 1 given a newer record, 2 kept as attempts"]
+    lines = merged(a, b, out=out)
+    assert lines == [f"{out / GROUP}: 1 run, 1 given a newer record, 2 kept as attempts"]
     record = group(out).read(run_id)
     assert (record.finished[11:13], record.attempt) == ("02", 3)
     assert tried(group(out), run_id) == {1: "01", 2: "03"}
@@ -110,7 +110,7 @@ def test_the_newest_good_record_wins_others_become_attempts(a: Path, b: Path, ou
         f"{attempts}/{run_id}.1/profiles/{run_id}.txt": "profiles of " + hour.format(1),
         f"{attempts}/{run_id}.2/logs/{run_id}.log": "logs of " + hour.format(3),
     }
-    checked = check(out, dry_run=True, report=lambda said: None)
+    checked = check(out, dry_run=True, report=lambda line: None)
     assert not [one for one in checked.findings if re.search("matrix|attempts", str(one.path))]
     before = everything(out)
     assert merged(b, a, a, out=out) == [f"{out / GROUP}: 1 run"]
@@ -121,12 +121,12 @@ def test_missing_files_are_added_by_a_later_merge(a: Path, out: Path) -> None:
     record = keep(group(a), at(1))
     merged(a, out=out)
     put(a / GROUP / name_of("predictions", record), b"later")
-    (said,) = merged(a, out=out)
-    assert "1 given files that were missing" in said
+    (line,) = merged(a, out=out)
+    assert "1 given files that were missing" in line
     assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
     put(a / GROUP / name_of("predictions", record), b"another")
-    (said,) = merged(a, out=out)
-    assert said == f"{out / GROUP}: 1 run"
+    (line,) = merged(a, out=out)
+    assert line == f"{out / GROUP}: 1 run"
     assert (out / GROUP / name_of("predictions", record)).read_bytes() == b"later"
 
 
@@ -154,11 +154,11 @@ def test_examples_and_loaders_are_merged_without_overwriting(a: Path, b: Path, o
             put(folder / GROUP / path.name, path.read_bytes())
     put(b / GROUP / "examples" / "cut.png", png[:9])
     put(b / GROUP / "loaders.json", (real / "loaders.json").read_bytes() + b"\n")
-    said = merged(a, b, out=out)
+    lines = merged(a, b, out=out)
     assert (out / GROUP / "examples" / "flip__native.png").read_bytes() == png % bytes(a)
     for path in real.glob("loaders.*"):
         assert (out / GROUP / path.name).read_bytes() == path.read_bytes()
-    assert said[:2] == [
+    assert lines[:2] == [
         f"{b / GROUP / 'examples' / 'cut.png'} is not a whole picture and left out",
         f"{b / GROUP / 'loaders.json'} is not merged: {out / GROUP / 'loaders.json'} holds "
         "another measurement",
@@ -182,8 +182,8 @@ def test_a_damaged_source_record_is_told_and_left_out(a: Path, out: Path, earlie
 def test_a_damaged_target_record_is_quarantined(a: Path, out: Path) -> None:
     good = keep(group(a), at(1))
     put(out / GROUP / "records" / f"{good.run_id}.json", b"{")
-    said = merged(a, out=out)
-    assert ".quarantine" in said[0]
+    lines = merged(a, out=out)
+    assert ".quarantine" in lines[0]
     assert group(out).read(good.run_id) is not None
     assert (out / GROUP / "records" / ".quarantine" / f"{good.run_id}.json").read_bytes() == b"{"
 
@@ -202,11 +202,11 @@ def test_links_among_artifacts_are_not_followed(a: Path, out: Path, tmp_path: Pa
 def test_a_folder_being_written_is_merged_with_its_current_records(a: Path, out: Path) -> None:
     keep(group(a), at(1, 0))
     with group(a).lock():
-        said = merged(a, out=out)
+        lines = merged(a, out=out)
         keep(group(a), at(1, 1))
-    assert f"{a / GROUP} is being written (pid " in said[0]
-    assert "merge again when that has ended" in said[0]
-    assert said[1] == f"{out / GROUP}: 1 run, 1 new"
+    assert f"{a / GROUP} is being written (pid " in lines[0]
+    assert "merge again when that has ended" in lines[0]
+    assert lines[1] == f"{out / GROUP}: 1 run, 1 new"
     assert merged(a, out=out) == [f"{out / GROUP}: 2 runs, 1 new"]
 
 
@@ -226,7 +226,7 @@ def test_a_folder_in_use_is_refused_before_any_merge(a: Path, out: Path, busy: s
 
 
 @pytest.mark.parametrize(
-    ("sources", "target", "said"),
+    ("sources", "target", "error"),
     [
         (["all"], "all", "all cannot be merged into itself: name another --out"),
         (["all"], "all/new", "--out all/new lies inside of the source all: name another one"),
@@ -239,7 +239,7 @@ def test_a_folder_in_use_is_refused_before_any_merge(a: Path, out: Path, busy: s
     ],
 )
 def test_invalid_sources_are_refused_in_one_sentence_without_writing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: Sequence[str], target: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sources: Sequence[str], target: str, error: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     keep(group(Path("all")), at(1))
@@ -252,7 +252,7 @@ def test_invalid_sources_are_refused_in_one_sentence_without_writing(
     done = bench("merge", *sources, "--out", target)
     assert done.exit_code == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"bench: {said}")
+    assert line.startswith(f"bench: {error}")
     assert everything(tmp_path) == before
     assert not Path("new").exists()
 

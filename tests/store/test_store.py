@@ -87,7 +87,7 @@ def test_a_new_attempt_keeps_the_earlier_ones_in_order(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "reason"),
     [
         (lambda text: b"", "not JSON"),
         (lambda text: text[: len(text) // 2], "not JSON"),
@@ -95,14 +95,14 @@ def test_a_new_attempt_keeps_the_earlier_ones_in_order(store: Store) -> None:
         (lambda text: text.replace(b'"seed":1', b'"seed":2'), "hash does not match"),
     ],
 )
-def test_a_damaged_record_is_quarantined(store: Store, damage: object, said: str) -> None:
+def test_a_damaged_record_is_quarantined(store: Store, damage: object, reason: str) -> None:
     good, bad = store.write(made_record(0)), made_record(1)
     path = put(store, f"{bad.run_id}.json", damage(encode(bad)))  # type: ignore[operator]
     warnings: list[str] = []
     assert [record.run_id for record in store.records(warnings.append)] == [good.run_id]
     assert len(warnings) == 1
     assert str(path) in warnings[0]
-    assert said in warnings[0]
+    assert reason in warnings[0]
     assert not path.exists()
     assert (path.parent / ".quarantine" / path.name).exists()
     assert store.write(bad).attempt == 1
