@@ -182,28 +182,28 @@ def run(
                 return 0
             command = command_line()
             with redirect_stdout(sys.stderr):  # for what Ray prints
+                if not plan.todo:
+                    early.close()
                 where = create_executor(
                     choice,
                     device=plan.device,
                     timeout_s=timeout,
                     log=console.progress,
-                    one_at_a_time=exclusive_timing,
+                    exclusive_timing=exclusive_timing,
+                    early=early,
                 )
-                if where is not None or not plan.todo:
-                    early.close()
+                early.close()  # unless the executor has taken its worker
                 outcome = run_plan(
                     plan,
                     console,
+                    executor=where,
                     command=command,
-                    timeout_s=timeout,
                     fail_fast=fail_fast,
                     profile=profile,
                     keep_weights=keep_weights,
                     exclusive_timing=exclusive_timing,
                     wait=wait,
                     advice=". Add --wait to start when it has ended",
-                    executor=where,
-                    early=early,
                 )
         found = [] if outcome.interrupted else _answers(plan.folder, console.notice)
         if plan.shard:

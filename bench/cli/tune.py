@@ -139,6 +139,7 @@ class Trainer:
             Interrupted: The search was interrupted; calling it again continues.
             StoreError: The folder cannot be written or is in use.
         """
+        from bench.executors.local import LocalExecutor
         from bench.executors.runner import run_plan
         from bench.grid import plan as planning
         from bench.grid.grids import runs_of, unique
@@ -154,10 +155,13 @@ class Trainer:
         outcome = run_plan(
             plan,
             self.console,
+            executor=LocalExecutor(
+                timeout_s=self.timeout_s,
+                prestart=plan.device == "cuda",
+                next_worker=self.early.take(plan.device) if self.early and plan.todo else None,
+            ),
             command=command_line(),
-            timeout_s=self.timeout_s,
             fail_fast=False,
-            early=self.early,
         )
         if outcome.interrupted:
             raise Interrupted

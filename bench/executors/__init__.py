@@ -6,7 +6,10 @@ from importlib.util import find_spec
 
 from bench.errors import UsageError, check_choice
 from bench.executors.base import Executor
-from bench.executors.slurm import SlurmOptions, read_slurm_options
+from bench.executors.local import LocalExecutor, WarmStart
+from bench.executors.multi_gpu import MultiGpuExecutor, same_model, visible_gpus
+from bench.executors.remote import Cluster, RemoteExecutor
+from bench.executors.slurm import SlurmCluster, SlurmOptions, read_slurm_options
 from bench.text import Log
 
 EXECUTORS = {"local": "", "ray": "ray", "slurm": "submitit"}  # with their required packages
@@ -54,37 +57,39 @@ def create_executor(
     device: str,
     timeout_s: float,
     log: Log,
-    one_at_a_time: bool = False,
-) -> Executor | None:
-    """Creates the executor; None for this host and one run at a time.
+    exclusive_timing: bool = False,
+    early: WarmStart | None = None,
+) -> Executor:
+    """Creates the executor.
 
     Args:
-        log: Called with messages about jobs that wait for a cluster.
-        one_at_a_time: Whether to use only one GPU of this host.
+        log: Called with messages about GPUs, and about jobs that wait for a cluster.
+        exclusive_timing: Whether to train only one run at a time on this host.
+        early: Gives its worker to an executor that trains one run at a time on this host.
 
     Raises:
         UsageError: There is no cluster, or its nodes cannot be used.
         StoreError: A required folder cannot be created.
     """
     if wanted.name == "local":
-        return None if device != "cuda" or one_at_a_time else _on_all_gpus(timeout_s, log)
-    from bench.executors.remote import Cluster, RemoteExecutor
-
+        parallel = device == "cuda" and not exclusive_timing
+        devices = _gpus_of_one_model(log) if parallel else []
+        if len(devices) > 1:
+            return MultiGpuExecutor(devices=devices, timeout_s=timeout_s)
+        worker = early.take(device) if early else None
+        return LocalExecutor(timeout_s=timeout_s, prestart=parallel, next_worker=worker)
     cluster: Cluster
     if wanted.name == "ray":
         from bench.executors.ray import RayCluster
 
         cluster = RayCluster.connect(wanted.address, device=device, timeout_s=timeout_s)
     else:
-        from bench.executors.slurm import SlurmCluster
-
         cluster = SlurmCluster.connect(wanted.slurm, device=device, timeout_s=timeout_s, log=log)
     return RemoteExecutor(cluster=cluster)
 
 
-def _on_all_gpus(timeout_s: float, log: Log) -> Executor | None:
-    from bench.executors.multi_gpu import MultiGpuExecutor, same_model, visible_gpus
-
+def _gpus_of_one_model(log: Log) -> list[str]:
+    """Identifiers of the visible GPUs of the first one's model."""
     visible = visible_gpus()
     used = same_model(visible)
     if len(used) < len(visible):
@@ -92,11 +97,9 @@ def _on_all_gpus(timeout_s: float, log: Log) -> Executor | None:
             f"{len(visible) - len(used)} of {len(visible)} GPUs are not {visible[0].name}, which "
             "names the results folder, so they are not used (CUDA_VISIBLE_DEVICES chooses)"
         )
-    if len(used) < 2:
-        return None
-    log(
-        f"{len(used)} GPUs, one run on each at a time: runs may slow each other down; "
-        "--exclusive-timing measures their times again, one run at a time"
-    )
-    devices = [gpu.uuid for gpu in used]
-    return MultiGpuExecutor(devices=devices, timeout_s=timeout_s)
+    if len(used) > 1:
+        log(
+            f"{len(used)} GPUs, one run on each at a time: runs may slow each other down; "
+            "--exclusive-timing measures their times again, one run at a time"
+        )
+    return [gpu.uuid for gpu in used]

@@ -43,15 +43,12 @@ class Executor(Protocol):
         Closing the iterator stops the running jobs and all their processes; `interrupted` then
         returns their records.
         """
-        ...
 
     def interrupted(self) -> list[Record]:
         """Records of started jobs that had not been yielded when the iterator was closed."""
-        ...
 
     def close(self) -> None:
         """Releases all resources, even if nothing was run; can be called twice."""
-        ...
 
 
 class Reporter(Protocol):

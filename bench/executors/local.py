@@ -37,12 +37,7 @@ from bench.executors.protocol import (
 from bench.job import Job, RecordBuilder
 from bench.machine import environment
 from bench.machine.environment import PROBE_TIMEOUT_S, Probe
-from bench.process import (
-    SILENCE_S,
-    import_in_background,
-    signals_allowed,
-    signals_deferred,
-)
+from bench.process import SILENCE_S, import_in_background, signals_allowed, signals_deferred
 from bench.record import Failure, Record
 from bench.store.files import StoreError, explained
 from bench.store.store import Store
@@ -300,23 +295,27 @@ def warm_start(*, keep_worker: bool) -> WarmStart:
     """
     if probe := environment.probe_without_torch():
         return WarmStart(probe=probe, keep_worker=keep_worker)
-    early = WarmStart(probe=Probe())
     with import_in_background("torch"):
+        return _probing_worker() if keep_worker else WarmStart(probe=environment.probe())
+
+
+def _probing_worker() -> WarmStart:
+    """Starts a worker that probes the device first; keeps it if it could."""
+    with ExitStack() as stack:
         try:
-            if keep_worker:
-                early.worker = Worker.start("", Path(os.devnull), arguments=[PROBE])
-                deadline = time.monotonic() + PROBE_TIMEOUT_S
-                early.probe = early.worker.receive(_read_probe, deadline, starts=True)
-                return early
-        except BaseException as error:
-            early.close()
-            if isinstance(error, WorkerSilent):
-                return WarmStart(probe=environment.timed_out(SILENCE_S))
-            if isinstance(error, TimeoutError):
-                return WarmStart(probe=environment.timed_out(PROBE_TIMEOUT_S))
-            if not isinstance(error, (OSError, StoreError, WorkerLost)):
-                raise
-        return WarmStart(probe=environment.probe())  # it reports what is wrong
+            worker = Worker.start("", Path(os.devnull), arguments=[PROBE])
+            stack.callback(_stop, worker)
+            deadline = time.monotonic() + PROBE_TIMEOUT_S
+            probe = worker.receive(_read_probe, deadline, starts=True)
+        except WorkerSilent:
+            return WarmStart(probe=environment.timed_out(SILENCE_S))
+        except TimeoutError:
+            return WarmStart(probe=environment.timed_out(PROBE_TIMEOUT_S))
+        except (OSError, StoreError, WorkerLost):
+            stack.close()
+            return WarmStart(probe=environment.probe())  # it reports what is wrong
+        stack.pop_all()
+        return WarmStart(probe=probe, worker=worker)
 
 
 def _read_probe(line: bytes) -> Probe:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
@@ -32,7 +31,6 @@ from bench.executors.remote import (
 from bench.job import Job
 from bench.process import signals_allowed
 from bench.store.files import StoreError
-from bench.store.store import Store
 
 PACKAGE = "ray"
 POLL_S = 0.2
@@ -123,7 +121,6 @@ class RayCluster:
         """Submits one task per job, spread over the nodes."""
         tickets = []
         for job in jobs:
-            Store(Path(job.folder)).fresh_log(job.run.id)
             encoded, threads = msgspec.json.encode(job), os.environ.get(THREADS)
             ticket = self._task.remote(encoded, self.timeout_s, PACKAGE, self._versions, threads)
             self._jobs[ticket] = job

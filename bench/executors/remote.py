@@ -22,6 +22,7 @@ from bench.executors.protocol import Done, EpochDone, Message, Ready
 from bench.job import Job, RecordBuilder
 from bench.machine.environment import machine_name, package_version
 from bench.record import Failure, Record
+from bench.store.artifacts import artifacts
 from bench.store.files import write_atomically
 from bench.store.store import Store
 
@@ -49,11 +50,9 @@ class Cluster(Protocol):
 
     def capacity(self) -> int:
         """Number of jobs that it can run at once, including those already submitted."""
-        ...
 
     def submit(self, jobs: Sequence[Job]) -> Sequence[Ticket]:
         """Sends jobs to nodes; one ticket per job."""
-        ...
 
     def poll(self, tickets: Sequence[Ticket]) -> list[tuple[Ticket, Message | JobLost]]:
         """New messages of these jobs; waits briefly if there are none.
@@ -61,20 +60,17 @@ class Cluster(Protocol):
         `Ready` comes first, when the job starts, and again if the cluster restarts it.
         After `Done` or `JobLost` a ticket is not polled again.
         """
-        ...
 
     def cancel(self, tickets: Sequence[Ticket]) -> None:
         """Ends these jobs and their processes."""
-        ...
 
     def close(self) -> None:
         """Disconnects and removes temporary files; can be called twice."""
-        ...
 
 
 @dataclass(kw_only=True)
 class _Attempt:
-    draft: RecordBuilder
+    builder: RecordBuilder
     number: int = 1
     shown: bool = False  # whether this attempt or an earlier one was reported as started
     ready: bool = False
@@ -83,7 +79,7 @@ class _Attempt:
         self.ready = True
         if not self.shown:
             self.shown = True
-            watcher.started(self.draft.job)
+            watcher.started(self.builder.job)
 
 
 @dataclass(kw_only=True)
@@ -114,7 +110,7 @@ class RemoteExecutor:
 
     def interrupted(self) -> list[Record]:
         """Finished records that were not yielded, then one per interrupted job."""
-        started = [attempt.draft for attempt in self._active.values() if attempt.shown]
+        started = [attempt.builder for attempt in self._active.values() if attempt.shown]
         return [*self._ended, *map(interrupted_record, started)]
 
     def close(self) -> None:
@@ -125,13 +121,15 @@ class RemoteExecutor:
         """Submits as many jobs as there is capacity for; returns whether more may be left."""
         room = max(0, self.cluster.capacity() - len(self._active))
         jobs = list(islice(source, room))
-        self._submit([_Attempt(draft=RecordBuilder(job=job)) for job in jobs])
+        self._submit([_Attempt(builder=RecordBuilder(job=job)) for job in jobs])
         return len(jobs) == room
 
     def _submit(self, attempts: Sequence[_Attempt]) -> None:
-        if attempts:
-            tickets = self.cluster.submit([attempt.draft.job for attempt in attempts])
-            self._active.update(zip(tickets, attempts, strict=True))
+        jobs = [attempt.builder.job for attempt in attempts]
+        for job in jobs:
+            Store(Path(job.folder)).fresh_log(job.run.id)
+        if jobs:
+            self._active.update(zip(self.cluster.submit(jobs), attempts, strict=True))
 
     def _handle(self, ticket: Ticket, message: Message | JobLost, watcher: Watcher) -> None:
         attempt = self._active[ticket]
@@ -151,8 +149,8 @@ class RemoteExecutor:
                 attempt.mark_started(watcher)
             case EpochDone(point=point, memory=memory):
                 attempt.mark_started(watcher)
-                attempt.draft.curve.append(point)
-                watcher.epoch(attempt.draft.job, point, memory)
+                attempt.builder.curve.append(point)
+                watcher.epoch(attempt.builder.job, point, memory)
             case Done(record=record):
                 attempt.mark_started(watcher)
                 del self._active[ticket]
@@ -163,12 +161,12 @@ class RemoteExecutor:
         if attempt.number >= MAX_ATTEMPTS:
             reason = f"lost {attempt.number} times, the last time because {reason}"
             error = Failure(type="WorkerLost", message=reason)
-            self._ended.append(attempt.draft.record("crashed", error))
+            self._ended.append(attempt.builder.record("crashed", error))
             return None
         error = Failure(type="WorkerLost", message=reason)
-        watcher.lost(attempt.draft.record("interrupted", error))
+        watcher.lost(attempt.builder.record("interrupted", error))
         return _Attempt(
-            draft=RecordBuilder(job=attempt.draft.job),
+            builder=RecordBuilder(job=attempt.builder.job),
             number=attempt.number + 1,
             shown=attempt.shown,
         )
@@ -235,21 +233,15 @@ def run_job(
         for message in executor.follow(job, RecordBuilder(job=job)):
             if isinstance(message, Done):
                 executor.stop()  # the worker may still be writing
-                yield collect_files(job)
+                yield collect_files(Path(job.folder), message.record)
             yield msgspec.json.encode(message)
     finally:
         executor.stop()
 
 
-def collect_files(job: Job) -> Files:
+def collect_files(folder: Path, record: Record) -> Files:
     """Files of a run other than its record, by path in the group's folder."""
-    store = Store(Path(job.folder))
-    paths = [store.log_path(job.run.id), *store.tensorboard_path(job.run).rglob("*")]
-    for name in ("predictions", "profiles", "weights"):
-        paths += (store.folder / name).glob(f"*{job.run.id}*")
-    return {
-        str(path.relative_to(store.folder)): path.read_bytes() for path in paths if path.is_file()
-    }
+    return {name: path.read_bytes() for name, path in artifacts(folder, record).items()}
 
 
 def save_files(job: Job, files: Files) -> None:

@@ -5,15 +5,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.cell import Run
 from bench.errors import UsageError
 from bench.executors.base import Executor, Reporter, Watcher, first_line
-from bench.executors.local import LocalExecutor, WarmStart
 from bench.job import Job, RecordBuilder
 from bench.process import import_in_background, signals_allowed, signals_deferred, signals_raise
-from bench.record import RERUN, Failure, Record, Status
+from bench.record import FAILED, RERUN, Failure, Record, Status
 from bench.store.codec import RecordError, encode
 from bench.store.files import StoreError
 from bench.store.store import Store
@@ -21,9 +21,6 @@ from bench.tensorboard.overview import write_overview
 
 if TYPE_CHECKING:
     from bench.grid.plan import Plan
-
-FAILED = ("diverged", "oom", "timeout", "crashed")
-TABLES = "bench.report.table"  # imports pandas, while the worker prepares its first run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,44 +50,42 @@ def run_plan(
     plan: "Plan",
     console: Reporter,
     *,
+    executor: Executor,
     command: str,
-    timeout_s: float,
     fail_fast: bool,
     profile: bool = False,
     keep_weights: bool = False,
     exclusive_timing: bool = False,
     wait: bool = False,
     advice: str = "",
-    executor: Executor | None = None,
-    early: WarmStart | None = None,
 ) -> GridOutcome:
     """Trains the remaining runs of a plan; each record is on disk before the next run starts.
 
     If a record cannot be written, it is printed to standard error and no further run is started.
 
     Args:
+        executor: Trains the runs; it is closed at the end.
         command: The command line, for the records.
         exclusive_timing: Whether only one run at a time is trained on each host.
-        executor: Trains the runs and is closed at the end; by default on this machine, one run at a
-            time.
+        wait: Whether to wait while another process uses the folder; otherwise `advice` is part of
+            the error.
 
     Raises:
         StoreError: The results folder cannot be written or is in use.
     """
     store = Store(plan.folder)
-    grid = _Grid(
-        plan=plan,
-        console=console,
-        store=store,
+    new_job = partial(
+        Job,
+        folder=str(plan.folder),
+        data_dir=str(plan.data_dir),
         command=command,
         profile=profile,
         keep_weights=keep_weights,
-        exclusive_timing=exclusive_timing,
-        fail_fast=fail_fast,
+        exclusive=exclusive_timing,
     )
+    grid = _Grid(plan=plan, console=console, store=store, new_job=new_job, fail_fast=fail_fast)
     with ExitStack() as stack:
-        if executor is not None:
-            stack.enter_context(closing(executor))  # even if there is nothing to run
+        stack.enter_context(closing(executor))  # even if there is nothing to run
         store.check_writable()
         stack.enter_context(store.lock(wait=wait, notice=console.progress, advice=advice))
         stack.enter_context(signals_raise())
@@ -98,24 +93,13 @@ def run_plan(
             grid.record_skipped()
             runs = grid.not_done(plan.todo)
             if runs:
-                grid.train(runs, executor or _local(plan, timeout_s, exclusive_timing, early))
+                grid.train(runs, executor)
         except StoreError as error:
             grid.problem = grid.problem or str(error)
         except KeyboardInterrupt:  # between two runs, or a second time
             grid.interrupted = True
         grid.write_tables()
     return GridOutcome(counts=grid.counts, interrupted=grid.interrupted, problem=grid.problem)
-
-
-def _local(
-    plan: "Plan", timeout_s: float, exclusive_timing: bool, early: WarmStart | None
-) -> LocalExecutor:
-    device = plan.device
-    return LocalExecutor(
-        timeout_s=timeout_s,
-        prestart=device == "cuda" and not exclusive_timing,
-        next_worker=early.take(device) if early else None,
-    )
 
 
 @dataclass(kw_only=True)
@@ -125,10 +109,7 @@ class _Grid:
     plan: "Plan"
     console: Reporter
     store: Store
-    command: str
-    profile: bool
-    keep_weights: bool
-    exclusive_timing: bool
+    new_job: partial[Job]
     fail_fast: bool
     counts: Counter[str] = field(default_factory=lambda: Counter({"ok": 0}))
     interrupted: bool = False
@@ -166,7 +147,8 @@ class _Grid:
             lost=self._keep_lost,
         )
         records = executor.run(self._jobs(runs), watcher)
-        with import_in_background(TABLES), signals_deferred(), closing(records):
+        # Tables need pandas, which is imported while the worker prepares its first run.
+        with import_in_background("bench.report.table"), signals_deferred(), closing(records):
             try:
                 for record in records:
                     self._keep(record)
@@ -192,16 +174,8 @@ class _Grid:
             yield self._job(run)
 
     def _job(self, run: Run) -> Job:
-        return Job(
-            run=run,
-            folder=str(self.plan.folder),
-            data_dir=str(self.plan.data_dir),
-            command=self.command,
-            profile=self.profile,
-            keep_weights=self.keep_weights,
-            plugins={origin: self.plan.plugins[origin] for origin in run.plugins},
-            exclusive=self.exclusive_timing,
-        )
+        plugins = {origin: self.plan.plugins[origin] for origin in run.plugins}
+        return self.new_job(run=run, plugins=plugins)
 
     def _failed(self, run: Run, status: Status, kind: str, reason: str) -> Record:
         failure = Failure(type=kind, message=reason)
@@ -235,7 +209,7 @@ class _Grid:
 
     def write_tables(self) -> None:
         """Writes the derived files; a failure can be fixed at any time."""
-        from bench.report.table import write_matrix  # see TABLES
+        from bench.report.table import write_matrix  # imports pandas
 
         records: list[Record] = []
         problem = "the tables are not up to date"

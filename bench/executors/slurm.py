@@ -35,7 +35,6 @@ from bench.executors.remote import (
 from bench.job import Job
 from bench.process import run_briefly, signals_allowed, signals_raise, usable_cores
 from bench.store.files import explained, write_atomically
-from bench.store.store import Store
 from bench.text import Log
 
 if TYPE_CHECKING:
@@ -198,27 +197,30 @@ class SlurmCluster:
         """Submits jobs, several as one array."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        errors = (FailedJobError, FailedSubmissionError)
-        named_jobs = [(job, f"{job.run.id}-{token_hex(4)}") for job in jobs]
+        errors = (FailedJobError, FailedSubmissionError, subprocess.SubprocessError, OSError)
+        tickets = [f"{job.run.id}-{token_hex(4)}" for job in jobs]
         try:
             with self._executor.batch():
-                handles = [self._submit(job, self._folder / name) for job, name in named_jobs]
-        except (*errors, subprocess.SubprocessError, OSError) as error:
+                handles = [
+                    self._executor.submit(
+                        run_and_write,
+                        msgspec.json.encode(job),
+                        str(self._folder / ticket),
+                        self.timeout_s,
+                        self._versions,
+                        os.environ.get(THREADS),
+                    )
+                    for job, ticket in zip(jobs, tickets, strict=True)
+                ]
+        except errors as error:
             reason = " ".join(str(error).split())
             raise UsageError(f"Slurm does not accept the jobs: {reason}") from error
-        for (job, name), handle in zip(named_jobs, handles, strict=True):
-            path = self._folder / name
-            self._submitted[name] = _Submitted(job=job, handle=handle, messages=path)
+        for job, ticket, handle in zip(jobs, tickets, handles, strict=True):
+            messages = self._folder / ticket
+            self._submitted[ticket] = _Submitted(job=job, handle=handle, messages=messages)
         first, last = handles[0].job_id, handles[-1].job_id
         self.log(f"queued: job {first}" if len(jobs) == 1 else f"queued: jobs {first} to {last}")
-        return [name for _, name in named_jobs]
-
-    def _submit(self, job: Job, messages: Path) -> Any:
-        Store(Path(job.folder)).fresh_log(job.run.id)
-        encoded, threads = msgspec.json.encode(job), os.environ.get(THREADS)
-        return self._executor.submit(
-            run_and_write, encoded, str(messages), self.timeout_s, self._versions, threads
-        )
+        return tickets
 
     def poll(self, tickets: Sequence[str]) -> list[tuple[str, Message | JobLost]]:
         """All new messages; the state of silent jobs is queried from time to time."""

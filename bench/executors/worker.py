@@ -32,7 +32,8 @@ from bench.record import Failure, Memory, Point, Record, Status
 if TYPE_CHECKING:
     from bench.training.setup import Shared
 
-# Needed by every run; the first use of any optimizer imports torch._dynamo.
+# Needed by every run, so imported before the first, as imports do not count as run time. The first
+# use of any optimizer imports torch._dynamo.
 NEEDED_MODULES = ("bench.training.run", "bench.tensorboard.events", "torch._dynamo")
 COMPILER = "torch._inductor.compile_fx"  # needed by runs that compile a net or a pipeline
 OUT_OF_MEMORY_PHRASES = (
@@ -51,12 +52,13 @@ def main() -> None:
     if PROBE in sys.argv[1:]:
         import_s += _import_s("torch")
         send(messages, Probed(probe=probe_here()))
-    start = time.perf_counter()
-    shared = import_needed()
-    import_s += time.perf_counter() - start
+    import_s += _import_s(*NEEDED_MODULES)
     send(messages, Ready(import_s=import_s))
     if not select.select([sys.stdin], [], [], 0)[0]:  # the parent is still planning
         import_s += _import_s(COMPILER)
+    from bench.training.setup import Shared  # one of those that were just imported
+
+    shared = Shared()
     for line in sys.stdin.buffer:
         record = run_job(read_job(line), shared, messages, import_s)
         send(messages, Done(record=record))
@@ -64,19 +66,11 @@ def main() -> None:
             return
 
 
-def _import_s(module: str) -> float:
+def _import_s(*modules: str) -> float:
     start = time.perf_counter()
-    import_module(module)
+    for module in modules:
+        import_module(module)
     return time.perf_counter() - start
-
-
-def import_needed() -> "Shared":
-    """Imports what every run needs, so that imports do not count as run time."""
-    for name in NEEDED_MODULES:
-        import_module(name)
-    from bench.training.setup import Shared
-
-    return Shared()
 
 
 def run_job(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) -> Record:

@@ -111,8 +111,8 @@ def cells_s(cluster: Cluster, cells: int) -> float:
         console = TextReporter(quiet=True)
         start = time.perf_counter()
         outcome = run_plan(
-            plan, console, command="made", timeout_s=60.0, fail_fast=False,
-            executor=RemoteExecutor(cluster=cluster),
+            plan, console, executor=RemoteExecutor(cluster=cluster), command="made",
+            fail_fast=False,
         )  # fmt: skip
         passed_s = time.perf_counter() - start
         assert outcome.counts == {"ok": cells}, outcome

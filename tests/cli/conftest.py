@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from bench.cli import app
-from bench.executors import runner
+from bench.executors.local import LocalExecutor
 from bench.grid import plan as planning
 from tests.made_device import NO_GPU, device_is, source_is
 
@@ -42,4 +42,4 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     device_is(monkeypatch, NO_GPU)
     source_is(monkeypatch, planning, tmp_path)
-    monkeypatch.setattr(runner, "LocalExecutor", lambda **_: pytest.fail("it trained"))
+    monkeypatch.setattr(LocalExecutor, "run", lambda *_: pytest.fail("it trained"))

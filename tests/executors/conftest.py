@@ -47,10 +47,10 @@ send(out, Ready(import_s=0.0))
 for line in sys.stdin.buffer:
     job = read_job(line)
     part = job.run.cell.architecture
-    draft = RecordBuilder(job=job)
-    draft.environment = {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
-    draft.curve += made_curve(1, 100, 0.5)
-    send(out, EpochDone(point=draft.curve[0]))
+    builder = RecordBuilder(job=job)
+    builder.environment = {"pid": os.getpid(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES")}
+    builder.curve += made_curve(1, 100, 0.5)
+    send(out, EpochDone(point=builder.curve[0]))
     if part == "hangs":
         time.sleep(600)
     if part == "naps":
@@ -66,11 +66,11 @@ for line in sys.stdin.buffer:
     if part == "is_killed":
         os.kill(os.getpid(), 9)
     if part == "has_no_graph":
-        draft.stepping = LAUNCHED + CAPTURE_FAILED
+        builder.stepping = LAUNCHED + CAPTURE_FAILED
     if part == "fails":
-        send(out, Done(record=draft.record("crashed", Failure(type="E", message="boom"))))
+        send(out, Done(record=builder.record("crashed", Failure(type="E", message="boom"))))
         break
-    send(out, Done(record=draft.record("ok")))
+    send(out, Done(record=builder.record("ok")))
     if part == "dies_afterwards":
         os._exit(0)
 """

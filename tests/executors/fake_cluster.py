@@ -40,11 +40,11 @@ def fake_run_job(
 
     job = msgspec.json.decode(line, type=Job)
     folder, part = Path(job.folder), job.run.cell.architecture
-    draft = RecordBuilder(job=job, curve=list(made_curve(1, 100, 0.5)))
-    draft.environment = {"node": ray.get_runtime_context().get_node_id()}
-    yield msgspec.json.encode(EpochDone(point=draft.curve[0]))
+    builder = RecordBuilder(job=job, curve=list(made_curve(1, 100, 0.5)))
+    builder.environment = {"node": ray.get_runtime_context().get_node_id()}
+    yield msgspec.json.encode(EpochDone(point=builder.curve[0]))
     doomed = folder / "doomed"
-    if doomed.exists() and doomed.read_text() == draft.environment["node"]:
+    if doomed.exists() and doomed.read_text() == builder.environment["node"]:
         (folder / f"hangs{job.run.seed}").touch()
         time.sleep(600)
     tries = len(list(folder.glob("try*")))
@@ -52,7 +52,7 @@ def fake_run_job(
     if part == "is_killed_once" and not tries:
         os.kill(os.getpid(), 9)
     yield {}
-    yield msgspec.json.encode(Done(record=draft.record("ok")))
+    yield msgspec.json.encode(Done(record=builder.record("ok")))
 
 
 def watcher(lost: list[Record] | None = None) -> Watcher:

@@ -58,9 +58,7 @@ def check_retry(executor: RemoteExecutor, folder: Path, part: str) -> Record:
     plan, out = planned(folder, 0), StringIO()
     plan.todo.append(made_run(0, architecture=part))
     console = TextReporter(file=out, terminal=False)
-    outcome = run_plan(
-        plan, console, command="c", timeout_s=9.0, fail_fast=False, executor=executor
-    )
+    outcome = run_plan(plan, console, executor=executor, command="c", fail_fast=False)
     assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
     store = Store(folder)
     (record,) = store.records()

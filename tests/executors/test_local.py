@@ -269,17 +269,17 @@ def test_a_lock_is_waited_for_until_its_holder_is_gone(tmp_path: Path) -> None:
     lock.touch()
     other = lock.open()
     fcntl.flock(other, fcntl.LOCK_EX)
-    began = threading.Event()
+    entered = threading.Event()
 
     def wait() -> None:
         with timing_lock(lock):
-            began.set()
+            entered.set()
 
     thread = threading.Thread(target=wait)
     thread.start()
-    assert not began.wait(0.6)
+    assert not entered.wait(0.6)
     other.close()
-    assert began.wait(30)
+    assert entered.wait(30)
     thread.join()
 
 
@@ -316,9 +316,9 @@ def test_a_run_that_asks_for_it_holds_the_timing_lock_until_its_record_is_handed
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exclusive: bool
 ) -> None:
     class Plays(LocalExecutor):
-        def _follow(self, job: Job, draft: RecordBuilder) -> object:
+        def _follow(self, job: Job, builder: RecordBuilder) -> object:
             yield EpochDone(point=made_curve(1, 100, 0.5)[0])
-            yield Done(record=draft.record("ok"))
+            yield Done(record=builder.record("ok"))
 
     lock = tmp_path / "lock"
     lock.touch()
@@ -390,8 +390,8 @@ def test_one_that_does_not_answer_is_replaced_by_a_probe(
 def test_a_slow_one_is_given_up(monkeypatch: pytest.MonkeyPatch, worker_runs: WorkerRuns) -> None:
     monkeypatch.setattr(local, "PROBE_TIMEOUT_S", 1.0)
     worker_runs("import time; time.sleep(600)")
-    said = "torch did not answer within 1 s"
-    assert warm_start(keep_worker=True) == WarmStart(probe=Probe(cuda_problem=said))
+    problem = "torch did not answer within 1 s"
+    assert warm_start(keep_worker=True) == WarmStart(probe=Probe(cuda_problem=problem))
 
 
 @pytest.mark.usefixtures("driver")

@@ -54,11 +54,13 @@ def test_what_is_visible(visible: str | None, indexes: str) -> None:
 
 
 def test_a_host_uses_gpus_of_one_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    told: list[str] = []
+    notices: list[str] = []
 
-    def asked(device: str = "cuda", **more: bool) -> object:
-        told.clear()
-        return create_executor(Choice(), device=device, timeout_s=9.0, log=told.append, **more)
+    def asked(device: str = "cuda", *, alone: bool = False) -> object:
+        notices.clear()
+        return create_executor(
+            Choice(), device=device, timeout_s=9.0, log=notices.append, exclusive_timing=alone
+        )
 
     text = "\n".join(f"{at}, GPU-{at}{at}, {name}" for at, name in enumerate(("H1", "A1", "H1")))
     pretend(monkeypatch, tmp_path, "nvidia-smi", f"print({text!r})")
@@ -66,16 +68,16 @@ def test_a_host_uses_gpus_of_one_model(monkeypatch: pytest.MonkeyPatch, tmp_path
     found = asked()
     assert isinstance(found, MultiGpuExecutor)
     assert (found.devices, found.timeout_s) == (["GPU-00", "GPU-22"], 9.0)
-    assert told[0].startswith("1 of 3 GPUs are not H1")
-    assert told[1].startswith("2 GPUs, one run on each at a time")
-    assert asked("cpu") is None
-    assert asked(one_at_a_time=True) is None
-    assert told == []
+    assert notices[0].startswith("1 of 3 GPUs are not H1")
+    assert notices[1].startswith("2 GPUs, one run on each at a time")
+    for executor in (asked("cpu"), asked(alone=True)):
+        assert (executor, notices) == (LocalExecutor(timeout_s=9.0), [])
+    ahead = LocalExecutor(timeout_s=9.0, prestart=True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
-    assert asked() is None
+    assert asked() == ahead
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
-    assert asked() is None
-    assert "are not used" in told[0]
+    assert asked() == ahead
+    assert "are not used" in notices[0]
     assert executors.EXECUTORS["local"] == ""
 
 
@@ -89,7 +91,7 @@ def lanes(number: int) -> list[Lane]:
 
 
 def compiled(folder: Path, counts: dict[str, int]) -> list[Job]:
-    """As many seeds of each net as are said, each net with a compiled model of its own."""
+    """Jobs with this many seeds of each net; each net has its own compiled model."""
     return [
         made_job(folder, net, seed, compile=True)
         for net, count in counts.items()
@@ -151,21 +153,21 @@ def test_closing_ends_all_workers_and_gives_the_records_of_what_they_did(tmp_pat
     class Stop(Exception):
         pass
 
-    heard: list[int] = []
+    seeds: list[int] = []
 
     def stop(job: Job, *epoch: object) -> None:
-        heard.append(job.run.seed)
-        if len(heard) == 2:
+        seeds.append(job.run.seed)
+        if len(seeds) == 2:
             raise Stop
 
     executor = MultiGpuExecutor(devices=DEVICES, timeout_s=60.0)
     jobs = [made_job(tmp_path, "hangs", seed) for seed in range(3)]
-    began = time.monotonic()
+    start = time.monotonic()
     with pytest.raises(Stop):
         next(executor.run(jobs, Watcher(started=lambda job: None, epoch=stop)))
-    assert time.monotonic() - began < 300, "nobody waits until the runs have ended"
+    assert time.monotonic() - start < 300, "nobody waits until the runs have ended"
     cut_off: list[Record] = executor.interrupted()
-    assert sorted(record.seed for record in cut_off) == sorted(heard) == [0, 1]
+    assert sorted(record.seed for record in cut_off) == sorted(seeds) == [0, 1]
     assert {record.status for record in cut_off} == {"interrupted"}
 
 

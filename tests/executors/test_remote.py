@@ -164,7 +164,8 @@ def test_what_a_run_left_on_another_node_comes_back(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True)
         path.write_bytes(b"\0\1")
     (store.folder / "predictions" / "0123456789abcdef.npz").write_bytes(b"another's")
-    save_files(here, collect_files(there))
+    record = RecordBuilder(job=there).record("ok")
+    save_files(here, collect_files(store.folder, record))
     mine = Store(tmp_path / "here")
     assert mine.log_path(run_id).read_text() == "last words"
     assert (mine.tensorboard_path(here.run) / "events.1").read_bytes() == b"\0\1"

@@ -10,14 +10,12 @@ from types import MappingProxyType
 import pytest
 
 from bench.cli.progress import TextReporter
-from bench.executors import runner as executing
 from bench.executors.base import Watcher
-from bench.executors.protocol import Worker
-from bench.executors.runner import FAILED, GridOutcome, run_plan
+from bench.executors.runner import GridOutcome, run_plan
 from bench.grid.plan import Plan
 from bench.job import Job, RecordBuilder
 from bench.process import signals_allowed
-from bench.record import RERUN, Failure, Record, Status
+from bench.record import FAILED, RERUN, Failure, Record, Status
 from bench.store import codec, files
 from bench.store import store as storing
 from bench.store.codec import decode
@@ -32,12 +30,10 @@ class Executor:
     statuses: tuple[str, ...] = ()
     epochs: Mapping[int, int] = MappingProxyType({})  # of seeds that have more than one
 
-    def __init__(self, timeout_s: float, prestart: bool, next_worker: Worker | None) -> None:
-        assert not prestart  # on a CPU it would disturb what is timed
-        assert next_worker is None
+    def __init__(self) -> None:
         self.closed = False
         self.jobs: list[Job] = []
-        self._draft: RecordBuilder | None = None
+        self._builder: RecordBuilder | None = None
         made.append(self)
 
     def run(self, jobs: Sequence[Job], watcher: Watcher) -> Generator[Record, None, None]:
@@ -45,25 +41,25 @@ class Executor:
             for job in jobs:
                 watcher.started(job)
                 self.jobs.append(job)
-                self._draft = RecordBuilder(job=job)
+                self._builder = RecordBuilder(job=job)
                 for point in made_curve(self.epochs.get(job.run.seed, 1), 100, 0.5):
-                    self._draft.curve.append(point)
+                    self._builder.curve.append(point)
                     watcher.epoch(job, point, None)
                 status = self.statuses[job.run.seed]
                 if status == "stop":
                     with signals_allowed():
                         signal.raise_signal(signal.SIGTERM)
-                record = finished(self._draft, status.removesuffix(", stop"))
+                record = finished(self._builder, status.removesuffix(", stop"))
                 if status.endswith(", stop"):
                     signal.raise_signal(signal.SIGINT)
-                self._draft = None
+                self._builder = None
                 yield record
         finally:
             self.closed = True
 
     def interrupted(self) -> list[Record]:
         assert self.closed
-        return [] if self._draft is None else [finished(self._draft, "interrupted")]
+        return [] if self._builder is None else [finished(self._builder, "interrupted")]
 
     def close(self) -> None:
         self.closed = True
@@ -72,17 +68,16 @@ class Executor:
 made: list[Executor] = []
 
 
-def finished(draft: RecordBuilder, status: Status) -> Record:
+def finished(builder: RecordBuilder, status: Status) -> Record:
     if status == "ok":
-        draft.metrics = made_metrics(0.5, None)
-        return draft.record("ok")
-    return draft.record(status, Failure(type="Fault", message="it broke"))
+        builder.metrics = made_metrics(0.5, None)
+        return builder.record("ok")
+    return builder.record(status, Failure(type="Fault", message="it broke"))
 
 
 @pytest.fixture(autouse=True)
-def _executor(monkeypatch: pytest.MonkeyPatch) -> None:
+def _none_made() -> None:
     made.clear()
-    monkeypatch.setattr(executing, "LocalExecutor", Executor)
 
 
 def planned(folder: Path, seeds: int) -> Plan:
@@ -90,16 +85,12 @@ def planned(folder: Path, seeds: int) -> Plan:
     return Plan(device="cpu", folder=folder, data_dir=folder, runs=runs, todo=runs)
 
 
-def carry_out(
-    plan: Plan, *statuses: str, fail_fast: bool = False, executor: Executor | None = None
-) -> tuple[GridOutcome, str]:
+def carry_out(plan: Plan, *statuses: str, fail_fast: bool = False) -> tuple[GridOutcome, str]:
     Executor.statuses = statuses
     out = StringIO()
     console = TextReporter(file=out, terminal=False)
     console.plan(plan)
-    outcome = run_plan(
-        plan, console, command="bench run", timeout_s=9.0, fail_fast=fail_fast, executor=executor
-    )
+    outcome = run_plan(plan, console, executor=Executor(), command="bench run", fail_fast=fail_fast)
     return outcome, out.getvalue()
 
 
@@ -244,7 +235,7 @@ def test_skipped_runs_are_recorded_with_their_reason_and_start_no_worker(tmp_pat
     assert record.status == "skipped"
     assert record.error.message == "dali has no Cutout"
     assert "skipped: dali has no Cutout" in (tmp_path / "matrix.md").read_text()
-    assert made == []
+    assert made[0].jobs == []
 
 
 def test_what_was_done_counts_and_a_status_fails_a_grid_or_is_retried(tmp_path: Path) -> None:
@@ -252,10 +243,7 @@ def test_what_was_done_counts_and_a_status_fails_a_grid_or_is_retried(tmp_path: 
     plan = replace(planned(tmp_path, 1), todo=[], done=[done])
     outcome, _ = carry_out(plan)
     assert (outcome.exit_code, outcome.counts) == (0, {"ok": 1})
-    assert made == []
-    executor = Executor(9.0, prestart=False, next_worker=None)
-    carry_out(plan, executor=executor)
-    assert executor.closed
+    assert (made[0].jobs, made[0].closed) == ([], True)
     assert not set(FAILED) & set(RERUN)
     assert {"ok", *FAILED, *RERUN} == set(Status.__args__)
 

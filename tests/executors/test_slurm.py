@@ -28,8 +28,7 @@ def connect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Re
 
     def join(at_once: int = 4) -> RemoteExecutor:
         options = SlurmOptions(cluster="local", folder=tmp_path / "jobs", at_once=at_once)
-        told: list[str] = []
-        cluster = SlurmCluster.connect(options, device="cpu", timeout_s=3000.0, log=told.append)
+        cluster = SlurmCluster.connect(options, device="cpu", timeout_s=3000.0, log=print)
         return RemoteExecutor(cluster=cluster)
 
     return join
@@ -108,7 +107,7 @@ def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["partitoin=gpu"], "partition"),
         (["partition"], "write partition=VALUE"),
@@ -121,8 +120,8 @@ def test_without_slurm_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) ->
         (["cpus=1", "cpus=2"], "given twice"),
     ],
 )
-def test_wrong_options_are_refused(words: Sequence[str], told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_wrong_options_are_refused(words: Sequence[str], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         choose_executor("slurm", slurm=words)
 
 

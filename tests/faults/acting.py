@@ -68,8 +68,8 @@ def main(folder: Path, address: str) -> int:
     reporter.plan(plan)
     cluster = ray.RayCluster.connect(address, device="cpu", timeout_s=600.0)
     outcome = run_plan(
-        plan, reporter, command="bench run", timeout_s=600.0, fail_fast=False,
-        executor=RemoteExecutor(cluster=cluster),
+        plan, reporter, executor=RemoteExecutor(cluster=cluster), command="bench run",
+        fail_fast=False,
     )  # fmt: skip
     reporter.summary(outcome.counts, folder / "matrix.md", "bench run")
     print(outcome.problem, file=sys.stderr)

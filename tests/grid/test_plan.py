@@ -12,6 +12,7 @@ from bench.cell import AXES
 from bench.cli import app
 from bench.errors import UsageError
 from bench.executors import runner as executing
+from bench.executors.local import LocalExecutor
 from bench.grid import plan as planning
 from bench.grid import registry
 from bench.grid.feasible import Feasibility
@@ -290,7 +291,7 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Machine:
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(planning.environment, "machine_name", lambda device: f"my-{device}")
-    monkeypatch.setattr(executing, "LocalExecutor", lambda **_: pytest.fail("it trained"))
+    monkeypatch.setattr(LocalExecutor, "run", lambda *_: pytest.fail("it trained"))
     return pretend
 
 
