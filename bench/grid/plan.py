@@ -389,9 +389,9 @@ def sort_out(
     repeated = 0
     for run, record, left in unsettled:
         reason = problem_of(run.cell)
-        if not reason and plan.feasible:
-            if left:
-                begin()
+        if left and not reason:
+            begin()
+        if plan.feasible and not reason:
             reason = plan.feasible().problem(run)
         if record and record.status == "ok" and reason:
             done.append(record)
