@@ -1,4 +1,4 @@
-"""Processes with code of this checkout, or of a copy of the three packages with files added."""
+"""Processes that run the code of this checkout, or of a copy of its packages with added files."""
 
 import os
 import shutil
@@ -26,7 +26,7 @@ def command(checkout: Path, *arguments: str) -> tuple[list[str], dict[str, str]]
     return [sys.executable, "-m", "bench", *arguments], environment
 
 
-def bench(checkout: Path, *arguments: str, timeout: float = 300) -> Done:
+def bench(checkout: Path, *arguments: str) -> Done:
     line, environment = command(checkout, *arguments)
     return subprocess.run(
         line,
@@ -35,12 +35,12 @@ def bench(checkout: Path, *arguments: str, timeout: float = 300) -> Done:
         capture_output=True,
         text=True,
         check=False,
-        timeout=timeout,
+        timeout=300,
     )
 
 
 def program(path: Path, script: str) -> Path:
-    """Writes a shell script that can be run."""
+    """Writes an executable shell script."""
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
@@ -50,6 +50,6 @@ def program(path: Path, script: str) -> Path:
 def python(
     code: str, *arguments: str, cwd: Path = ROOT, env: Mapping[str, str] | None = None
 ) -> Done:
-    """Runs code in a Python process of its own."""
+    """Runs code in a new Python process."""
     line = [sys.executable, "-c", code, *arguments]
     return subprocess.run(line, cwd=cwd, env=env, capture_output=True, text=True, check=False)

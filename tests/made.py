@@ -1,4 +1,4 @@
-"""Records made for tests: valid, small, and different where a test asks for it."""
+"""Small, valid records for tests, with the fields that a test sets."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -29,7 +29,7 @@ def made_run(seed: int = 0, **changes: Any) -> Run:
 
 
 def made_curve(epochs: int, images: int, accuracy: float) -> tuple[Point, ...]:
-    """A curve that rises in a straight line to `accuracy`, one second an epoch."""
+    """A curve that rises linearly to `accuracy`, one second per epoch."""
     return tuple(
         Point(
             epoch=epoch,
@@ -70,7 +70,7 @@ def made_record(
     record: dict[str, Any] | None = None,
     **cell: Any,
 ) -> Record:
-    """A record of a run that ended "ok"; `record` and `cell` are fields of the two to set."""
+    """A record of a run that ended "ok"; `record` and `cell` set fields of the two."""
     run = made_run(seed, **cell)
     images = run.cell.train_images or 50_000
     made = Record(
@@ -95,8 +95,14 @@ def made_record(
     return replace(made, **record or {})
 
 
+def record_of(run: Run, **fields: Any) -> Record:
+    """A record of this run, which ended "ok"; `fields` sets fields of the record."""
+    ids = {"run_id": run.id, "cell": run.cell, "versions": run.versions}
+    return made_record(run.seed, record=ids | {"fingerprint": run.fingerprint} | fields)
+
+
 def made_failure(seed: int = 0, *, status: str = "crashed", **cell: Any) -> Record:
-    """A record of a run that did not end well: no metrics, no throughput."""
+    """A record of a run that failed: no metrics, no throughput."""
     error = Failure(type="RuntimeError", message="it broke\nin the second line", log="logs/x.log")
     fields = {"status": status, "error": error, "curve": (), "metrics": None, "throughput": None}
     return made_record(seed, record=fields, **cell)

@@ -1,4 +1,4 @@
-"""A machine that has what a test says: its device, and one source of images."""
+"""A simulated machine: the device that a test chooses, and one source of images."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ NO_GPU = Probe(torch="2.11", cuda_problem="no NVIDIA driver", compiler=True)
 
 
 def device_is(monkeypatch: pytest.MonkeyPatch, probe: Probe) -> None:
-    """Replaces the probe, and the worker that would be started for it; no CPU has bf16."""
+    """Replaces the probe and the worker that would make it; the CPU has no bf16."""
     monkeypatch.setattr(cpu, "multiplies_bf16", lambda: False)
     monkeypatch.setattr(environment, "probe", lambda: probe)
     monkeypatch.setattr(local, "warm_start", lambda *, keep_worker: WarmStart(probe=probe))
@@ -32,7 +32,7 @@ class MadeData(Data):
 def made_data(
     labels: Sequence[int], *, name: str = "shapes", classes: int = 10, size: int = 32
 ) -> Data:
-    """Images without memory, which have these labels, for all that is asked before training."""
+    """Images without memory but with these labels, for what happens before training."""
     images = Images(
         images=torch.empty(len(labels), size, size, 3, dtype=torch.uint8, device="meta"),
         labels=torch.tensor(labels),
@@ -52,7 +52,7 @@ def source_is(
     problem: str = "",
     images: int = 5000,
 ) -> None:
-    """Replaces the sources that a module uses by a single one of ten classes."""
+    """Replaces the sources that a module uses by a single one with ten classes."""
 
     def resolve(asked: str, data_dir: Path, report: Callable[[str], None]) -> tuple[str, str]:
         if asked not in ("auto", source):

@@ -1,4 +1,4 @@
-"""Grids of made records with planted truths and known noise."""
+"""Grids of generated records with planted effects and known noise."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -26,10 +26,11 @@ def made_grid(
     draw: int = 0,
     **cell: object,
 ) -> list[Record]:
-    """Every combination of the levels, with other fields of the cells in `cell`.
+    """Every combination of the levels; `cell` sets other fields of all cells.
 
-    `planted` gets the levels of a cell by axis and returns what is not 0.6, 1,000 or 3.0. Standard
-    deviations of the noise: `points` (percent) of accuracies, `percent` of speeds and times.
+    `planted` gets the levels of a cell by axis and returns the true values that differ from 0.6,
+    1,000 images/s and 3.0 s. Standard deviations of the noise: `points` (percent) of accuracies,
+    `percent` of speeds and times.
     """
     rng = np.random.default_rng(draw)
     names = ("architecture", "optimizer", "augmentation", "pipeline", "epochs")
@@ -67,7 +68,7 @@ def lucky_grid(
     missing: float = 0.0,
     heavy_tails: bool = False,
 ) -> list[Record]:
-    """Runs with noise of .5 points that all policies share, and independent noise of .3 points.
+    """Runs whose noise is 0.5 points shared by all policies and 0.3 points of their own.
 
     Muon is better by `gain` points and faster by a factor, the pipeline native only faster.
     `missing` is the share of runs that miss the target, whatever their cell.

@@ -1,4 +1,4 @@
-"""Groups made for tests of merging, and what is in them."""
+"""Groups for tests of merging, and what they contain."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ def group(results: Path, name: str = GROUP) -> Store:
 
 
 def keep(store: Store, record: Record, *beside: str) -> Record:
-    """Writes a record and artifacts of these kinds, each with content of its own."""
+    """Writes a record and artifacts of these kinds, each with its own content."""
     written = store.write(record)
     for kind in beside:
         put(store.folder / name_of(kind, record), f"{kind} of {record.finished}".encode())
@@ -64,7 +64,7 @@ def marks(folder: Path, pattern: str = "*/records/**/*.json") -> set[str]:
 
 
 def tried(store: Store, run_id: str) -> dict[int, str]:
-    """The earlier attempts of a run: hour of their end by number."""
+    """The earlier attempts of a run: the hour at which each ended, by number."""
     paths = (store.folder / "records" / ".attempts").glob(f"{run_id}.*.json")
     found = [decode(path.read_bytes()) for path in paths]
     assert all(record.run_id == run_id for record in found)
@@ -72,7 +72,7 @@ def tried(store: Store, run_id: str) -> dict[int, str]:
 
 
 def merge_records(sources: Sequence[Path], out: Path) -> None:
-    """Merges the records of the run of `at(1)`, without what is derived from them."""
+    """Merges the records of the run of `at(1)`, without derived files."""
     incoming = [
         record
         for source in sources
@@ -85,7 +85,7 @@ def merge_records(sources: Sequence[Path], out: Path) -> None:
 
 
 def everything(folder: Path) -> dict[str, bytes]:
-    """All files of a folder but locks and unfinished ones."""
+    """All files of a folder except locks and unfinished files."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""Records of `bench loaders` made for tests."""
+"""Records of `bench loaders` for tests."""
 
 from dataclasses import replace
 from typing import Any
@@ -28,7 +28,7 @@ def made_series(pipeline: str, *images_per_s: float, **changes: Any) -> Series:
 
 
 def decoding(series: Series, *cpu_s_per_1000: float, cold: str = "") -> Series:
-    """The series as of a pipeline that decodes files; `cold` is what the page cache was then."""
+    """Makes the series that of a pipeline that decodes files; `cold`: state of the page cache."""
     own = [
         replace(repeat, cpu_s_per_1000=cpu_s, page_cache="warm")
         for repeat, cpu_s in zip(series.repeats, cpu_s_per_1000, strict=True)

@@ -51,7 +51,7 @@ def trained(net: nn.Module) -> list[nn.Parameter]:
 
 
 def take_step(name: str, optimizer: Any, again: Callable[[], Tensor | None]) -> None:
-    """A step with the gradients that are there; `again` makes those of another pass."""
+    """A step with the present gradients; `again` computes those of another pass."""
     if optimizers.catalog.get(name).passes > 1:
         optimizer.step(again)
     else:
@@ -59,7 +59,7 @@ def take_step(name: str, optimizer: Any, again: Callable[[], Tensor | None]) -> 
 
 
 def compile_quickly(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is compiled is captured, guarded and differentiated as usual, but has no kernels."""
+    """Compiles without kernels: code is captured, guarded and differentiated as usual."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     monkeypatch.setattr(_muon, "compiled_update", cache(_muon.compiled_update.__wrapped__))
 
@@ -81,5 +81,5 @@ def made_step(
         passes=entry.passes,
         freezing=freezing if freezing.changes else None,
         average=None if average == "none" else WeightAverage(net, recipe, steps),
-        recent=deque(maxlen=recent) if entry.settles else None,
+        recent=deque(maxlen=recent) if entry.schedule_free else None,
     )

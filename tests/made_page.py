@@ -1,4 +1,4 @@
-"""Contents of pages made for tests, without a results folder and without drawing."""
+"""Contents of report pages for tests, without a results folder and without drawing."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -43,11 +43,8 @@ def made_content(records: tuple[Record, ...] = RECORDS, **fields: Any) -> Conten
 
 
 def hostile_record() -> Record:
-    """A record whose every text tries to become HTML."""
+    """A record in which every text tries to become HTML."""
     record = made_failure(0, architecture=HOSTILE, augmentation=HOSTILE, status="crashed")
     environment = {"cpu": HOSTILE, "cores": 2, "torch": HOSTILE, HOSTILE: HOSTILE}
-    failure = made_failure(0).error
-    assert failure is not None
-    return replace(
-        record, error=replace(failure, message=HOSTILE), environment=environment, command=HOSTILE
-    )
+    error = replace(record.error, message=HOSTILE)
+    return replace(record, error=error, environment=environment, command=HOSTILE)

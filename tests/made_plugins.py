@@ -1,4 +1,4 @@
-"""Plugins made for tests: small texts of modules, and the examples of the docs."""
+"""Plugins for tests: sources of small modules, and the examples of the docs."""
 
 import re
 import shutil
@@ -23,9 +23,9 @@ def copy_examples(folder: Path) -> None:
 
 
 def net(name: str = "team_net", **fields: object) -> str:
-    """A module with one architecture that imports no torch."""
-    said = {"why": "a test", "reference": "none", "parameters": 1, "version": 1} | fields
-    texts = "".join(f", {key}={value!r}" for key, value in said.items())
+    """The source of a module with one architecture, which imports no torch."""
+    values = {"why": "a test", "reference": "none", "parameters": 1, "version": 1} | fields
+    texts = "".join(f", {key}={value!r}" for key, value in values.items())
     return (
         "from architectures import Architecture\n"
         f"net = Architecture(name={name!r}, build=lambda spec: None{texts})\n"
@@ -40,17 +40,10 @@ def write(folder: Path, files: dict[str, str]) -> Path:
     return folder
 
 
-def distribution(folder: Path, points: dict[str, str], name: str = "team-parts") -> Path:
-    """What an installed distribution leaves: its name, its version and its entry points."""
-    lines = [f"{point} = {value}" for point, value in points.items()]
-    return write(
-        folder,
-        {
-            f"{name.replace('-', '_')}-1.2.dist-info/METADATA": (
-                f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n"
-            ),
-            f"{name.replace('-', '_')}-1.2.dist-info/entry_points.txt": "\n".join(
-                ["[pipeline_bench]", *lines, ""]
-            ),
-        },
-    )
+def distribution(folder: Path, points: dict[str, str]) -> None:
+    """Writes what an installed distribution leaves: name, version and entry points."""
+    lines = "".join(f"{point} = {value}\n" for point, value in points.items())
+    info = "team_parts-1.2.dist-info"
+    metadata = "Metadata-Version: 2.1\nName: team-parts\nVersion: 1.2\n"
+    entry_points = f"[pipeline_bench]\n{lines}"
+    write(folder, {f"{info}/METADATA": metadata, f"{info}/entry_points.txt": entry_points})

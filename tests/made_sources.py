@@ -1,10 +1,11 @@
-"""Small sources for tests: arrays, and a CIFAR-10 of a few images in all its packagings."""
+"""Small sources for tests: arrays, image files, and a CIFAR-10 of a few images in all formats."""
 
 import hashlib
 import io
 import json
 import pickle
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -46,7 +47,7 @@ class MadeCifar:
 
 
 def made_cifar(monkeypatch: pytest.MonkeyPatch) -> MadeCifar:
-    """Makes one, and makes all checksums fit it; no mirror outside this machine is left."""
+    """Makes one, and replaces all checksums by its own and all mirrors by none."""
     train, test = made_set(5 * BATCH, 1), made_set(BATCH, 2)
     files = {"batches.meta": pickle.dumps({"label_names": list(tfjs.CLASSES)})}
     for batch in range(5):
@@ -65,13 +66,24 @@ def made_cifar(monkeypatch: pytest.MonkeyPatch) -> MadeCifar:
 
 
 def offline_cifar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> MadeCifar:
-    """The same without npm and network, in a folder; mirrors are given up soon."""
+    """The same without npm and network, in a folder; slow mirrors are abandoned soon."""
     monkeypatch.setattr(download, "ANSWER_S", 0.5)
     monkeypatch.setattr(download, "STALL_S", 0.3)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("PIPELINE_BENCH_DATA", str(folder / "usual"))
     no_npm(monkeypatch)
     return made_cifar(monkeypatch)
+
+
+def write_images(root: Path, counts: Mapping[str, int]) -> Path:
+    """Writes random images of 8 x 8 pixels: `counts` are their numbers by folder below `root`."""
+    rng = np.random.default_rng(0)
+    for folder, count in counts.items():
+        (root / folder).mkdir(parents=True)
+        for number in range(count):
+            pixels = rng.integers(0, 256, (8, 8, 3), np.uint8)
+            Image.fromarray(pixels).save(root / folder / f"{number}.png")
+    return root
 
 
 def lay_out(files: dict[str, bytes], data_dir: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A mirror on this machine that behaves, or misbehaves, as the first part of the path says."""
+"""A local mirror that behaves, or misbehaves, as the first part of the path says."""
 
 import http.server
 import socket
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 PAGE = b"<html>we moved</html>"
-REDIRECTS = {  # where a manner sends those who ask for a path
+REDIRECTS = {  # behaviour to the target of its redirect; "{}" is the path
     "circles": "{}",
     "leaves": "file:///etc/hostname",
     "nowhere": "http://[::1/file",
@@ -25,7 +25,7 @@ class Mirror:
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def downloads(self, manner: str) -> list[str]:
-        """Ranges of the requests in this manner that were not just for the first byte."""
+        """Ranges of the requests for this behaviour, except those for the first byte alone."""
         return [span for path, span in self.asked if f"/{manner}/" in path and span != "bytes=0-0"]
 
 
@@ -101,7 +101,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(b"\x1b[2J\x07no HTTP at all\r\n\r\n")
 
     def do_header(self, content: bytes, span: str) -> None:
-        """The file's head drips, a byte at a time; the question for one byte is answered well."""
+        """Sends the header of the file byte by byte; answers a request for one byte at once."""
         if span == "bytes=0-0":
             return self.do_ok(content, span)
         self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Never-Ends: ")
@@ -110,7 +110,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
 
     def reset(self) -> None:
-        """Ends the connection as a crash does: with RST instead of FIN."""
+        """Ends the connection like a crash: with RST instead of FIN."""
         self.wfile.flush()
         now = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, now)
@@ -125,14 +125,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
 
     def log_message(self, *args: object) -> None:
-        """Nothing is said on standard error."""
+        """Keeps standard error empty."""
 
 
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *args: object) -> None:
-        """A client that hangs up is what the tests are about."""
+        """Keeps quiet when a client hangs up, which tests make it do."""
 
 
 @contextmanager

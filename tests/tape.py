@@ -1,7 +1,8 @@
-"""CUDA graphs on a CPU: what was captured is done again, with the same tensors and numbers.
+"""CUDA graphs on a CPU: captured operations are repeated with the same tensors and numbers.
 
-As in a graph, Python code runs at the capture only: a number that it works out stays what it was
-then, a tensor that it makes keeps its memory, and nothing can be read back. Generators go on.
+As in a graph, Python code runs only during the capture: a number that it computes stays as it was
+then, a tensor that it makes keeps its memory, and nothing can be read back. Random generators
+continue. Also says which operators make the host wait for the device.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +13,22 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.waiting import waits
-
 WARM_STEPS = 3
+WAITS = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
+MASKS = (torch.bool, torch.uint8)
+INDEXING = {
+    torch.ops.aten.index.Tensor,
+    torch.ops.aten.index_put.default,
+    torch.ops.aten.index_put_.default,
+    torch.ops.aten._index_put_impl_.default,
+}
+
+
+def waits(operator: Any, arguments: Sequence[Any]) -> bool:
+    """Whether the host must know its result, or the size of it, and so waits for the device."""
+    if operator in INDEXING:
+        return any(index is not None and index.dtype in MASKS for index in arguments[1])
+    return bool(WAITS & set(operator.tags))
 
 
 class NotPermitted(RuntimeError):
@@ -39,7 +53,7 @@ class Tape(TorchDispatchMode):
 
     @torch.no_grad()
     def replay(self) -> None:
-        """Does all of it again: each result goes where it went the first time."""
+        """Repeats all of it: each result is written where it was the first time."""
         for func, args, kwargs, before in self._done:
             now = func(*args, **kwargs)
             for old, new in zip(pytree.tree_leaves(before), pytree.tree_leaves(now), strict=True):

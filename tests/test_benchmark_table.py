@@ -23,7 +23,7 @@ def test_every_benchmark_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize(("stall_pct", "met"), [(2.0, "yes"), (2.01, "**no**")])
-def test_a_figure_that_misses_its_target_tells(tmp_path: Path, stall_pct: float, met: str) -> None:
+def test_a_missed_target_is_marked_in_the_table(tmp_path: Path, stall_pct: float, met: str) -> None:
     figures = {"stall_pct": stall_pct, "stall_pct_95": [1.0, 3.0]}
     content = {"conditions": {"date": "2026-01-02", "load_before": [0.5]}, "figures": figures}
     (tmp_path / "native_stall.json").write_text(json.dumps(content))

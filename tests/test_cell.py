@@ -45,7 +45,7 @@ def test_seed_versions_and_images_change_the_id_but_not_a_recipes_origin() -> No
     assert made_run(recipe=Recipe(lr=0.2)).id != one.id
 
 
-def test_the_id_is_the_same_in_every_process_version_and_reference_record() -> None:
+def test_ids_are_the_same_in_every_process_and_reference_record() -> None:
     run = Run(
         cell=Cell(
             architecture="a", optimizer="o", augmentation="g", pipeline="p", epochs=1, batch_size=2
@@ -171,8 +171,8 @@ NEW_FIELD = {
 }
 
 
-def test_everything_that_lists_fields_follows_a_new_one(tmp_path: Path) -> None:
-    """A field, its line in the table and an attribute of the options are all that is added."""
+def test_a_new_field_appears_wherever_fields_are_listed(tmp_path: Path) -> None:
+    """Only the field, its line in the table and an attribute of the options are added."""
     copy = checkout.make(tmp_path, {})
     for name, lines in NEW_FIELD.items():
         text = (copy / name).read_text()

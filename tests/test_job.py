@@ -1,16 +1,16 @@
-"""A record can be built at any time: of a run that ended well, badly, or never started."""
+"""A record can be built at any time, also of a run that failed or never started."""
 
 import pytest
 
 from bench.job import Job, RecordBuilder
 from bench.record import Failure
 from bench.store.codec import decode, encode
-from tests.made import made_curve, made_metrics, made_run
+from tests.made import made_run
 
 JOB = Job(run=made_run(seed=3), folder="f", data_dir="d", command="bench run")
 
 
-def test_an_empty_builder_gives_a_whole_record() -> None:
+def test_a_builder_without_results_gives_a_complete_record() -> None:
     record = RecordBuilder(job=JOB).record("skipped", Failure(type="Skipped", message="no such op"))
     assert decode(encode(record)).run_id == JOB.run.id == record.run_id
     assert (record.status, record.seed, record.command) == ("skipped", 3, "bench run")
@@ -18,23 +18,6 @@ def test_an_empty_builder_gives_a_whole_record() -> None:
     assert record.fingerprint == JOB.run.fingerprint
     assert record.metrics is None
     assert record.error == Failure(type="Skipped", message="no such op")
-
-
-def test_what_was_filled_in_is_in_the_record() -> None:
-    builder = RecordBuilder(job=JOB)
-    builder.curve += made_curve(2, 100, 0.5)
-    builder.metrics = made_metrics(0.5, None)
-    builder.augmentation_draws["Crop"] = "per batch"
-    builder.timing_suspect.append("throttled")
-    builder.parameters = 7
-    builder.environment["torch"] = "2.11"
-    record = builder.record("ok")
-    assert RecordBuilder(job=JOB).record("ok").curve == (), "builders share nothing"
-    assert record.curve == made_curve(2, 100, 0.5)
-    assert record.metrics == made_metrics(0.5, None)
-    assert record.augmentation_draws == {"Crop": "per batch"}
-    assert record.timing_suspect == ("throttled",)
-    assert (record.parameters, record.environment) == (7, {"torch": "2.11"})
 
 
 def test_spans_of_one_name_add_up_and_survive_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

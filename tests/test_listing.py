@@ -1,4 +1,4 @@
-"""Entries as the text of their files states them: the same as when the files are imported."""
+"""Entries read from the text of their files are the same as those of the imported files."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from bench.grid import registry
 ENTRY = 'NET = Architecture(name="a", why="b", build=f, parameters=1)\n'
 
 
-def test_the_text_of_the_files_states_what_importing_them_gives() -> None:
+def test_entries_read_from_text_equal_the_imported_ones() -> None:
     stated = listing.stated_entries()
     assert stated is not None
     for kind in listing.TYPES:
@@ -29,7 +29,7 @@ def test_the_text_of_the_files_states_what_importing_them_gives() -> None:
         "def (",
     ],
 )
-def test_a_file_whose_text_leaves_something_open_must_be_imported(text: str) -> None:
+def test_a_file_whose_entries_are_computed_must_be_imported(text: str) -> None:
     assert listing.entries_of(ENTRY, "Architecture") == [{"name": "a", "why": "b", "parameters": 1}]
     with pytest.raises((ValueError, SyntaxError)):
         listing.entries_of(text, "Architecture")

@@ -1,4 +1,4 @@
-"""Cells of one name are told apart by what differs, and by nothing else."""
+"""Cells of one name are distinguished by what differs, and by nothing else."""
 
 from typing import Any
 

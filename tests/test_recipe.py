@@ -1,4 +1,4 @@
-"""Recipes: what they may hold, what is refused, changes by hand, and the range of schedules."""
+"""Recipes: valid values, changes by --set, and the shapes of learning rate schedules."""
 
 import math
 from typing import Any
@@ -58,7 +58,7 @@ def changed(*texts: str, optimizer: str = "sgd") -> Cell:
     return found
 
 
-def test_settings_are_changed_by_hand_and_no_change_leaves_the_cell() -> None:
+def test_set_changes_only_the_named_settings() -> None:
     found = changed(
         "optimizer.lr=0.3", "optimizer.momentum=0.8", "schedule=wsd", "average=ema", "width=0.5"
     )
@@ -69,7 +69,7 @@ def test_settings_are_changed_by_hand_and_no_change_leaves_the_cell() -> None:
     assert changed("optimizer.momentum=0.9") == cell()
 
 
-def test_a_default_rate_is_that_of_the_new_batch_size_a_found_one_stays() -> None:
+def test_only_a_default_learning_rate_follows_the_batch_size() -> None:
     larger = changed("batch_size=128")
     assert larger.recipe.lr == pytest.approx(2 * cell().recipe.lr)
     assert larger.recipe.origin == DEFAULT_ORIGIN
@@ -105,7 +105,7 @@ def test_what_cannot_be_set_is_refused_in_one_sentence(text: str, message: str) 
     start=st.floats(0, 1),
     end=st.floats(0, 1),
 )
-def test_factors_stay_in_range_and_change_little_at_a_time(
+def test_schedules_stay_in_range_and_are_continuous(
     name: str, progress: float, warmup: float, start: float, end: float
 ) -> None:
     def factor(at: float) -> float:
@@ -122,7 +122,7 @@ def test_factors_stay_in_range_and_change_little_at_a_time(
     assert abs(factor(min(1.0, progress + 1e-6)) - factor(progress)) < 1e-5 * max(1.0, steepest)
 
 
-def test_shapes() -> None:
+def test_shapes_of_schedules() -> None:
     def factor(name: str, at: float, warmup: float, start: float = 0.1) -> float:
         return Recipe(lr=1.0, schedule=name, warmup=warmup, start_factor=start).factor(at)
 

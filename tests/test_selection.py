@@ -49,7 +49,7 @@ def test_expressions(expression: str, count: int) -> None:
         ("/native (25 epochs)", {1, 3}),
     ],
 )
-def test_labels_and_names_as_they_are_shown_select(expression: str, chosen: set[int]) -> None:
+def test_labels_and_names_can_be_used_as_shown(expression: str, chosen: set[int]) -> None:
     one = {"architecture": "cnn4", "augmentation": "none", "pipeline": "native", "epochs": 25}
     changes = [{"epochs": 1}, {"width": 0.5}, {"epochs": 5}, {"pipeline": "native[x]"}]
     cells = [made_cell(**one | change) for change in changes]
@@ -78,7 +78,7 @@ def test_wrong_expressions_are_refused(expression: str, message: str) -> None:
         select(CELLS, expression)
 
 
-def test_records_match_by_group_and_a_word_need_be_known_in_one() -> None:
+def test_a_word_needs_to_be_known_in_one_group_only() -> None:
     groups = {"a": [made_record(), made_record(pipeline="dali")], "b": [made_record()], "c": []}
     found = matching(groups, "dali")
     assert found == {"a": groups["a"][1:], "b": [], "c": []}
@@ -104,7 +104,7 @@ SEEDS, SHARDS = st.integers(1, 3), st.integers(1, 12)
 
 
 def runs_of(nets: list[int], seeds: int) -> list[Run]:
-    """A grid: nets that are compiled, each with so many policies, and so many seeds."""
+    """A grid of compiled nets; `nets` has the number of policies of each."""
     return [
         made_run(seed, architecture=f"net{net}", augmentation=f"policy{policy}", compile=True)
         for net, policies in enumerate(nets)
@@ -118,13 +118,13 @@ def parts(runs: list[Run], of: int) -> list[list[Run]]:
 
 
 def homes(runs: list[Run], of: int) -> dict[str, int]:
-    """In which shard each run is."""
+    """The shard of each run, by id."""
     return {run.id: number for number, found in enumerate(parts(runs, of)) for run in found}
 
 
 @QUICK
 @given(nets=NETS, seeds=SEEDS, of=SHARDS)
-def test_shards_are_disjoint_whole_and_equal_keep_the_order_and_compile_few_nets(
+def test_shards_divide_a_grid_evenly_and_compile_few_nets(
     nets: list[int], seeds: int, of: int
 ) -> None:
     runs = runs_of(nets, seeds)
@@ -149,7 +149,7 @@ def test_a_shard_does_not_depend_on_the_order_in_which_the_grid_names_its_runs(
 
 @QUICK
 @given(nets=NETS, seeds=SEEDS, of=SHARDS, policies=st.integers(1, 4))
-def test_runs_that_are_added_move_as_many_over_each_cut_at_most(
+def test_added_runs_move_at_most_as_many_across_each_cut(
     nets: list[int], seeds: int, of: int, policies: int
 ) -> None:
     before = homes(runs_of(nets, seeds), of)
@@ -161,7 +161,7 @@ def test_runs_that_are_added_move_as_many_over_each_cut_at_most(
 
 @QUICK
 @given(nets=NETS, seeds=SEEDS, more=st.integers(1, 4), of=SHARDS)
-def test_more_seeds_move_few_cells_at_cuts(nets: list[int], seeds: int, more: int, of: int) -> None:
+def test_more_seeds_move_one_cell_at_a_cut(nets: list[int], seeds: int, more: int, of: int) -> None:
     runs = runs_of(nets, seeds)
     before, after = homes(runs, of), homes(runs_of(nets, seeds * more), of)
     for cut in range(1, of):
@@ -169,7 +169,7 @@ def test_more_seeds_move_few_cells_at_cuts(nets: list[int], seeds: int, more: in
         assert len(moved) <= 1
 
 
-def test_shards_are_the_same_in_every_process_and_a_grid_is_one() -> None:
+def test_shards_are_the_same_in_every_process() -> None:
     """A host computes its part by itself; Python's own hashes differ between processes."""
     runs = [made_run(seed, architecture=f"net{seed}", compile=True) for seed in range(9)]
     assert [[run.seed for run in part] for part in parts(runs, 3)] == [
@@ -183,7 +183,7 @@ def test_shards_are_the_same_in_every_process_and_a_grid_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("0/8", "--shard 0/8: shards are counted from 1 to 8"),
         ("9/8", "--shard 9/8: shards are counted from 1 to 8"),
@@ -199,8 +199,8 @@ def test_shards_are_the_same_in_every_process_and_a_grid_is_one() -> None:
         ("1" * 5000 + "/8", "got '1"),
     ],
 )
-def test_what_is_no_shard_is_refused_in_one_sentence(text: str, said: str) -> None:
+def test_an_invalid_shard_is_refused_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_shard(text)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert len(str(caught.value)) < 200

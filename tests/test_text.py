@@ -1,4 +1,4 @@
-"""Wording, commands as a shell reads them, and texts made safe to show."""
+"""Texts made safe to print, and commands as a shell reads them."""
 
 import subprocess
 from dataclasses import replace
@@ -22,12 +22,12 @@ from tests.made import made_failure, made_record
         ("caf\udce9", "caf\\udce9"),
     ],
 )
-def test_what_commands_is_written_as_its_code(text: str, shown: str | None) -> None:
+def test_control_characters_are_written_as_their_codes(text: str, shown: str | None) -> None:
     assert printable(text) == (text if shown is None else shown)
 
 
 @given(st.text(st.characters()))
-def test_any_text_can_be_printed_and_what_is_printable_stays(text: str) -> None:
+def test_any_text_can_be_printed_and_printable_text_stays(text: str) -> None:
     shown = printable(text)
     shown.encode()
     assert "\x1b" not in shown
@@ -39,7 +39,7 @@ def deep(record: Record) -> Record:
     return replace(record, error=error, environment={"a\x1b": ["\u202e", {"b": "\x9b"}], "n": 1})
 
 
-def test_every_text_of_a_record_is_made_legible_and_sentences_one_line() -> None:
+def test_texts_of_a_record_are_made_printable() -> None:
     record = made_record()
     assert sanitize(record) is record
     assert sanitize(deep(record)) == replace(

@@ -48,7 +48,7 @@ def test_it_holds_exactly_the_files_of_the_three_packages(wheel: zipfile.ZipFile
     assert found == wanted
 
 
-def test_it_brings_the_command_and_its_own_name(wheel: zipfile.ZipFile) -> None:
+def test_it_has_the_command_and_the_name_of_the_distribution(wheel: zipfile.ZipFile) -> None:
     (folder,) = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     assert folder == f"pipeline_bench-{__version__}.dist-info"
     assert "bench = bench.cli.app:main" in wheel.read(f"{folder}/entry_points.txt").decode()

@@ -1,4 +1,4 @@
-"""Fixtures for tests of the command line, called in process."""
+"""Fixtures for tests that call the command line in this process."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +16,14 @@ Bench = Callable[..., Result]
 
 @pytest.fixture
 def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """Calls `bench` with these words."""
+    """Calls `bench` with the given words."""
     monkeypatch.setenv("COLUMNS", "100")
     return lambda *words: CliRunner().invoke(app.app, list(words))
 
 
 @pytest.fixture
 def refused(bench: Bench) -> Callable[..., str]:
-    """The sentence that a wrong command gets; it must be one line on standard error, exit 2."""
+    """Returns the error of a wrong command: one line on standard error, with exit code 2."""
 
     def call(*words: str) -> str:
         done = bench(*words)

@@ -1,7 +1,6 @@
 """The command line: flags, exit codes, and one-sentence errors."""
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,6 @@ from bench.executors import runner as executing
 from bench.grid import plan as planning
 from bench.grid.options import RunOptions
 from bench.store.store import Store
-from tests.checkout import ROOT
 from tests.cli.conftest import Bench
 
 VERBS: dict[str, Any] = vars(typer.main.get_command(app.app))["commands"]
@@ -46,7 +44,7 @@ def test_the_version_is_shown(bench: Bench) -> None:
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--grid", "defualt"], "unknown grid 'defualt': did you mean default?"),
         (["-k", "resnt18"], "-k: no cell has 'resnt18': did you mean resnet18"),
@@ -70,15 +68,15 @@ def test_the_version_is_shown(bench: Bench) -> None:
     ],
 )
 def test_invalid_options_of_run_give_one_sentence_and_write_nothing(
-    refused: Callable[..., str], tmp_path: Path, arguments: list[str], said: str
+    refused: Callable[..., str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    assert said in refused("run", *arguments)
+    assert message in refused("run", *arguments)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["run", "--timeout", "0"], "--timeout takes a number of at least 1, got '0'"),
         (["run", "--seeds", "two"], "--seeds takes a whole number, got 'two'"),
@@ -89,9 +87,9 @@ def test_invalid_options_of_run_give_one_sentence_and_write_nothing(
     ],
 )
 def test_errors_of_the_parser_are_plain_sentences(
-    refused: Callable[..., str], tmp_path: Path, arguments: list[str], said: str
+    refused: Callable[..., str], tmp_path: Path, arguments: list[str], message: str
 ) -> None:
-    assert said in refused(*arguments).replace("root ", "bench ")
+    assert message in refused(*arguments).replace("root ", "bench ")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -123,7 +121,7 @@ def test_exit_code_and_summary_of_a_grid(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["table", "nowhere"], "there is no results folder nowhere"),
         (["table", "."], "there are no records under ."),
@@ -134,10 +132,10 @@ def test_exit_code_and_summary_of_a_grid(
 )
 def test_other_verbs_report_errors_in_one_sentence(
     refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    arguments: list[str], said: str,
+    arguments: list[str], message: str,
 ) -> None:  # fmt: skip
     monkeypatch.chdir(tmp_path)
-    assert said in refused(*arguments)
+    assert message in refused(*arguments)
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 2)])
@@ -146,18 +144,8 @@ def test_doctor_exits_with_2_if_a_check_fails(
 ) -> None:
     from bench.machine import doctor
 
-    check = doctor.Check(name="gpu", status=status, message="looked at")  # type: ignore[arg-type]
+    check = doctor.Check(name="gpu", status=status, message="looked at")
     monkeypatch.setattr(doctor, "run_checks", lambda data_dir, out: [check])
     done = bench("doctor")
     assert done.exit_code == code
     assert "looked at" in done.stdout
-
-
-@pytest.mark.parametrize("debug", [False, True])
-def test_a_traceback_is_shown_only_with_debug(debug: bool) -> None:
-    command = [sys.executable, "-m", "bench", "table", "nowhere", *(["--debug"] if debug else [])]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == (1 if debug else 2)
-    assert ("Traceback" in done.stderr) is debug
-    assert "there is no results folder nowhere" in done.stderr
-    assert done.stdout == ""

@@ -55,11 +55,11 @@ def test_every_format_shows_cells_verdicts_and_differences(compare: Bench) -> No
     for form in ("rich", "md"):
         done = compare("before", "after", "--format", form)
         assert done.exit_code == 0, done.output
-        for said in (
+        for message in (
             "Against a, b is slower in 4 of 4 cells", "cnn4/sgd/none/native", "all 4 cells", "Holm",
             "differ in nothing but their seeds and results", "b: after",
         ):  # fmt: skip
-            assert said in " ".join(done.stdout.split()), (form, said)
+            assert message in " ".join(done.stdout.split()), (form, message)
     frame = pd.read_csv(StringIO(compare("before", "after", "--format", "csv").stdout))
     assert (len(frame), set(frame["verdict"])) == (4, {"slower"})
 
@@ -67,8 +67,8 @@ def test_every_format_shows_cells_verdicts_and_differences(compare: Bench) -> No
 def test_cells_without_a_verdict_are_folded(compare: Bench) -> None:
     words = ("before", "-a", "native", "-b", "kornia")
     folded, whole = compare(*words).stdout, compare(*words, "--all").stdout
-    said = "2 cells without a verdict: cannot tell in 2 (--all shows them)."
-    assert said in folded
+    message = "2 cells without a verdict: cannot tell in 2 (--all shows them)."
+    assert message in folded
     assert "cnn4" not in folded
     assert "all 2 cells" in folded
     assert "without a verdict" not in whole
@@ -123,7 +123,7 @@ def test_malformed_limits_are_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "text"),
     [
         (["after", "--fail-on", "slower:3%"], 1, "broken by cnn2/sgd/none/kornia, cnn2"),
         (["after", "--fail-on", "slower:40%"], 0, "slower:40%: not broken"),
@@ -132,10 +132,10 @@ def test_malformed_limits_are_refused(text: str) -> None:
         (["after", "--metric", "accuracy", "--fail-on", "accuracy:0.5"], 0, "higher in"),
     ],
 )
-def test_limits_set_exit_codes(compare: Bench, arguments: list[str], code: int, said: str) -> None:
+def test_limits_set_exit_codes(compare: Bench, arguments: list[str], code: int, text: str) -> None:
     done = compare("before", *arguments)
     assert done.exit_code == code, done.output
-    assert said in done.stdout
+    assert text in done.stdout
     assert done.stderr == ""
 
 
@@ -148,7 +148,7 @@ def test_a_limit_that_cannot_be_judged_is_a_usage_error(compare: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         (["before"], "both sides are before"),
         (["before", "after", "--metric", "images"], "did you mean images_per_s"),
@@ -158,8 +158,8 @@ def test_a_limit_that_cannot_be_judged_is_a_usage_error(compare: Bench) -> None:
         (["before", "after", "-a", "cnn2", "-b", "cnn4 and native", "-k", "kornia"], "-b"),
     ],
 )
-def test_wrong_usage_is_told(refused: Callable[..., str], arguments: list[str], said: str) -> None:
-    assert said in refused("compare", *arguments)
+def test_usage_errors(refused: Callable[..., str], arguments: list[str], text: str) -> None:
+    assert text in refused("compare", *arguments)
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])

@@ -1,26 +1,21 @@
-"""`bench data`: what a source holds, and what is wrong with it, before anything is trained."""
+"""`bench data` shows what a source contains and what is wrong with it."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.cli.conftest import Bench
+from tests.made_sources import write_images
 
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Three classes of 10 training and 2 test images; one has a name of two lines."""
+    """Three classes of 10 training and 2 test images; the name of one has two lines."""
     monkeypatch.setenv("PIPELINE_BENCH_DATA", str(tmp_path / "usual"))
-    rng = np.random.default_rng(0)
-    for which, count in (("train", 10), ("test", 2)):
-        for name in ("cat", "dog", "two\nlines"):
-            for number in range(count):
-                path = tmp_path / "tree" / which / name / f"{number}.png"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
-    return tmp_path / "tree"
+    classes, counts = ("cat", "dog", "two\nlines"), {"train": 10, "test": 2}
+    tree = {f"{part}/{name}": count for part, count in counts.items() for name in classes}
+    return write_images(tmp_path / "tree", tree)
 
 
 def test_class_sizes_bad_and_skipped_files_are_shown(tree: Path, bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""`bench list`: every entry of every kind with its reason, and broken ones with their problem."""
+"""`bench list`: every entry of every kind with its reason; broken ones are in `test_one_file`."""
 
 import json
 import re
@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import listing
 from bench.cli.list import entries, render
-from bench.grid import registry
 from bench.grid.grids import GRIDS
 from bench.grid.registry import CATALOGS
 from bench.machine.environment import machine_names
@@ -52,7 +50,7 @@ def test_list_and_show_do_not_import_torch(tmp_path: Path, verb: str) -> None:
     assert "resnet18" in done.stdout
 
 
-def test_grids_have_cells_and_a_time_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grids_show_cells_and_their_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert re.search(r"smoke +5 cells  ", render(entries("grids")))
     assert "`bench run --grid smoke`" in render(entries("grids"))
@@ -64,15 +62,6 @@ def test_grids_have_cells_and_a_time_here(tmp_path: Path, monkeypatch: pytest.Mo
     unknown = {name for name, entry in by_name.items() if not entry.expected_s}
     assert unknown == {"decode"}, "its work depends on the images"
     assert re.search(r"default +\* +66 cells, about [\d.]+ (min|h) ", render(entries("grids")))
-
-
-def test_a_broken_file_is_listed_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = listing.Listing(kind="optimizers", name="lion", why="", problem="ImportError: no lion")
-    imported = registry.listing
-    monkeypatch.setattr(registry, "stated_entries", lambda: None)
-    monkeypatch.setattr(registry, "listing", lambda kind: [*imported(kind), broken])
-    text = render(entries("optimizers"))
-    assert re.search(r"^  lion +not usable here: ImportError: no lion$", text, re.MULTILINE)
 
 
 def test_json_has_every_entry_with_its_kind_reason_and_size(

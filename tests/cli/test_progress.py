@@ -2,9 +2,8 @@
 
 import json
 import re
-import subprocess
-import sys
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,18 @@ from rich.console import Console
 from bench.cell import Run
 from bench.cli.progress import JsonReporter, TextReporter, reporter
 from bench.errors import UsageError
-from bench.machine.environment import python_environment
-from bench.naming import Names
+from bench.grid.plan import Plan
 from bench.record import Memory, Record, Timings
 from bench.report.answers import Answer, answer_lines
-from tests.checkout import ROOT
+from tests import checkout
 from tests.made import made_curve, made_failure, made_record, made_run
 
 
-@dataclass(kw_only=True)
-class Plan:
-    folder: Path = Path("results/group")
-    todo: list[Run] = field(default_factory=list)
-    done: list[Record] = field(default_factory=list)
-    failed: list[Record] = field(default_factory=list)
-    skipped: list[tuple[Run, str]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    work: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def names(self) -> Names:
-        return Names(run.cell for run in self.todo)
+def made_plan(todo: Sequence[Run] = (), **fields: Any) -> Plan:
+    return Plan(
+        device="cpu", folder=Path("results/group"), data_dir=Path(), runs=[*todo], todo=[*todo],
+        **fields,
+    )  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -62,7 +52,7 @@ def shown(plan: Plan, records: list[Record], *, is_terminal: bool, quiet: bool =
 
 
 def test_plain_output_has_one_line_per_event_and_no_escape_codes() -> None:
-    plan = Plan(todo=[made_run(0), made_run(1)])
+    plan = made_plan([made_run(0), made_run(1)])
     text = shown(plan, [made_record(0), made_failure(1)], is_terminal=False)
     assert "\x1b" not in text
     assert "\r" not in text
@@ -83,29 +73,21 @@ def test_plain_output_has_one_line_per_event_and_no_escape_codes() -> None:
     ]
 
 
-def test_a_terminal_gets_a_bar_and_the_same_outcomes() -> None:
-    text = shown(Plan(todo=[made_run(0)]), [made_record(0)], is_terminal=True)
-    assert "\x1b[" in text
-    assert "0/1" in text
-    assert "accuracy 70.0%" in text
-    assert text.endswith("curves: bench tensorboard results\n")
-
-
 def test_a_notice_is_shown_once_and_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Plan(todo=[made_run(0)], notices=["Training on shapes instead."])
+    plan = made_plan([made_run(0)], notices=["Training on shapes instead."])
     text = shown(plan, [made_record(0)], is_terminal=False)
     assert text.startswith("NOTICE: Training on shapes instead.\n1 to run")
     assert text.count("Training on shapes") == 1
     monkeypatch.setenv("NO_COLOR", "1")
-    text = shown(Plan(notices=["look"]), [], is_terminal=True)
+    text = shown(made_plan(notices=["look"]), [], is_terminal=True)
     assert "look" in text
     assert "33m" not in text
 
 
-def test_a_terminal_gets_words_whole_and_commands_unbroken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_breaks_neither_words_nor_commands(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "50")
     suspect = made_record(record={"timing_suspect": ("other processes used 25 % of the CPU",)})
-    text = shown(Plan(todo=[made_run(0)]), [suspect], is_terminal=True)
+    text = shown(made_plan([made_run(0)]), [suspect], is_terminal=True)
     assert "\n1 with suspect times: bench run --grid default --retry-suspect\n" in text
     assert """ok         resnet18/sgd/flip_crop/kornia/seed0,
            accuracy 70.0%, 60% in 3.0 s, 1000
@@ -121,13 +103,13 @@ def test_the_summary_has_the_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     *text, table, _, _, event = out.getvalue().splitlines()
     assert text[1:] == ["", *answer_lines([answer]), ""]
     assert table == "table: results/g/matrix.md"
-    said = json.loads(event)
-    assert said["answers"] == [asdict(answer)]
-    assert said["next"] == ["bench report results", "bench tensorboard results"]
+    event = json.loads(event)
+    assert event["answers"] == [asdict(answer)]
+    assert event["next"] == ["bench report results", "bench tensorboard results"]
 
 
 def test_quiet_shows_only_problems_and_the_summary() -> None:
-    plan = Plan(todo=[made_run(0), made_run(1)], notices=["Training on shapes instead."])
+    plan = made_plan([made_run(0), made_run(1)], notices=["Training on shapes instead."])
     text = shown(plan, [made_record(0), made_failure(1)], is_terminal=True, quiet=True)
     assert "seed0" not in text
     assert "to run |" not in text
@@ -147,11 +129,11 @@ def test_the_reporter_is_chosen_by_name() -> None:
 
 
 def test_runs_of_one_name_are_told_apart() -> None:
-    plan = Plan(todo=[made_run(epochs=epochs) for epochs in (5, 25)])
+    runs = [made_run(epochs=epochs) for epochs in (5, 25)]
     records = [made_record(epochs=5), made_failure(epochs=25)]
-    plan.skipped, plan.failed = [(plan.todo[0], "there is no GPU")], [records[1]]
+    plan = made_plan(runs, skipped=[(runs[0], "there is no GPU")], failed=[records[1]])
     text = shown(plan, records, is_terminal=False)
-    name = plan.todo[0].name
+    name = runs[0].name
     for line in (f"skipped  {name} (5 epochs): ", f"failed   {name} (25 epochs): ",
                  f"[1/2] {name} (5 epochs) started", f"ok         {name} (5 epochs), ",
                  f"crashed    {name} (25 epochs): "):  # fmt: skip
@@ -165,8 +147,8 @@ def test_runs_of_one_name_are_told_apart() -> None:
 
 def test_a_dry_run_names_every_run() -> None:
     out = StringIO()
-    plan = Plan(
-        todo=[made_run(seed) for seed in range(100)],
+    plan = made_plan(
+        [made_run(seed) for seed in range(100)],
         done=[made_record(200)],
         failed=[made_failure(300)],
         skipped=[(made_run(400), "dali is not installed")],
@@ -182,13 +164,13 @@ def test_a_dry_run_names_every_run() -> None:
 
 
 def test_the_summary_counts_runs_left_and_the_training_time_of_this_grid() -> None:
-    plan = Plan(todo=[made_run(seed) for seed in range(3)])
+    plan = made_plan([made_run(seed) for seed in range(3)])
     text = shown(plan, [made_record(0)], is_terminal=False)
     assert "1 ok, 2 left | " in text
     assert text.endswith("to continue: bench run --grid default\n")
     out = StringIO()
     console = TextReporter(file=out, terminal=False)
-    console.plan(Plan(todo=[made_run(0), made_run(1)], done=[made_record(7)]))
+    console.plan(made_plan([made_run(0), made_run(1)], done=[made_record(7)]))
     console.run_finished(made_record(0))
     console.run_started(made_run(1), 1, 2)
     console.run_finished(made_record(1))
@@ -209,7 +191,7 @@ def test_the_live_view_counts_concurrent_runs_also_for_the_time_left() -> None:
     console = TextReporter(file=StringIO(), terminal=False)
     done = made_record(9, record={"timings": Timings(total_s=100.0)})
     runs = [made_run(seed) for seed in range(8)]
-    console.plan(Plan(todo=runs, done=[done]))
+    console.plan(made_plan(runs, done=[done]))
     for number, run in enumerate(runs, start=1):
         console.run_started(run, number, 8)
     for running in console._running.values():
@@ -232,8 +214,8 @@ def events() -> list[dict[str, Any]]:
     runs = [made_run(0), made_run(1)]
     console.progress("reading")
     console.plan(
-        Plan(
-            todo=runs,
+        made_plan(
+            runs,
             done=[made_record(7)],
             failed=[made_failure(8)],
             skipped=[(made_run(9), "no op")],
@@ -276,7 +258,7 @@ def test_events_are_complete_and_in_order(events: list[dict[str, Any]]) -> None:
 
 
 def test_every_event_and_field_is_documented_and_nan_is_null(events: list[dict[str, Any]]) -> None:
-    text = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+    text = (checkout.ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
     for event in events:
         for name in (*event, event["event"]):
             assert f"`{name}`" in text, name
@@ -290,15 +272,13 @@ POINT = made_curve(4, 1000, 0.8)[1]
 
 
 def view(width: int = 120, **changes: Any) -> str:
-    """What the live view shows of the second of five runs, after its second epoch."""
+    """The live view during the second of five runs, after its second epoch."""
     reporter = TextReporter(file=StringIO(), terminal=True)
-    run = made_run(1, **changes)
-    reporter.plan(
-        Plan(todo=[made_run(seed, **changes) for seed in range(5)], done=[made_record(9)])
-    )
+    runs = [made_run(seed, **changes) for seed in range(5)]
+    reporter.plan(made_plan(runs, done=[made_record(9)]))
     reporter.run_finished(made_record(0, **changes))
-    reporter.run_started(run, 2, 5)
-    reporter.epoch(run, POINT, Memory(host_gib=9.0, torch_gib=2.5))
+    reporter.run_started(runs[1], 2, 5)
+    reporter.epoch(runs[1], POINT, Memory(host_gib=9.0, torch_gib=2.5))
     reporter.close()
     return drawn(reporter, width)
 
@@ -384,11 +364,5 @@ print("dropped without a complaint")
     ],
 )
 def test_a_closed_reader_stops_the_command_and_redirects_output(before: str, lines: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(before=before)],
-        env=python_environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert done.stderr == lines
+    done = checkout.python(PROGRAM.format(before=before))
+    assert (done.returncode, done.stderr) == (0, lines)

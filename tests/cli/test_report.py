@@ -1,7 +1,5 @@
 """`bench report` from the command line: files, output and errors."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,7 +13,7 @@ from bench.report.loaders import write_tables
 from bench.report.page import contents
 from bench.store.artifacts import PNG_END, PNG_SIGNATURE, example_name
 from bench.store.store import Store
-from tests.checkout import ROOT
+from tests import checkout
 from tests.cli.conftest import Bench
 from tests.made import made_failure, made_record
 from tests.made_loaders import MIXED
@@ -29,7 +27,7 @@ def report(bench: Bench) -> Bench:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One made picture instead of drawing."""
+    """A fixed picture instead of drawing."""
 
     def draw(records: Sequence[Record], loaders: object, *_: object, **__: object) -> list[Picture]:
         return [made_picture("bars"), *([made_picture("alone")] if loaders else [])]
@@ -121,7 +119,7 @@ def test_measurements_of_loaders_without_runs_get_a_page(report: Bench, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         (["nowhere"], "there is no results folder nowhere"),
         (["."], "there are no records under ."),
@@ -131,7 +129,7 @@ def test_measurements_of_loaders_without_runs_get_a_page(report: Bench, tmp_path
 )
 @pytest.mark.usefixtures("quick")
 def test_errors_are_one_sentence(
-    report: Bench, arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: Bench, arguments: list[str], text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     if arguments[0] == "results":
@@ -140,7 +138,7 @@ def test_errors_are_one_sentence(
     assert done.exit_code == 2, (done.output, done.exception)
     last = done.stderr.splitlines()[-1]
     assert last.startswith("bench: ")
-    assert said in last
+    assert text in last
 
 
 def test_report_draws_figures_without_importing_torch(tmp_path: Path) -> None:
@@ -152,9 +150,7 @@ def test_report_draws_figures_without_importing_torch(tmp_path: Path) -> None:
         f"try: app(['report', {str(tmp_path)!r}])\n"
         "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = checkout.python(code)
     assert done.stdout.splitlines()[-1] == "0 False", done.stderr
     pictures = {path.stem for path in (store.folder / "report").glob("*.svg")}
     assert pictures

@@ -1,7 +1,6 @@
 """`bench run`: its options reach the plan, and --rerun trains exactly the recorded run."""
 
 import shlex
-import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,24 +17,24 @@ from bench.grid.options import RunOptions
 from bench.grid.plan import Plan
 from bench.grid.plugins import used
 from bench.grid.registry import versions
-from bench.machine.environment import Probe, python_environment, python_module
+from bench.machine.environment import Probe
 from bench.recipe import Recipe
 from bench.record import Record
-from bench.report.show import find_run, rerun_command
+from bench.report.show import rerun_command
 from bench.store.store import Store
 from tests import checkout
 from tests.cli.conftest import Bench
-from tests.made import made_cell, made_failure, made_record
+from tests.made import made_cell, made_failure, record_of
 from tests.made_device import device_is
 from tests.made_plugins import net, write
 
 pytestmark = pytest.mark.usefixtures("machine")
 
 
-def record_of(cell: Cell, seed: int = 0, **fields: Any) -> Record:
+def current_record(cell: Cell, seed: int = 0, **fields: Any) -> Record:
     """A record of a cell as this version of the suite would write it."""
     run = Run(cell=cell, seed=seed, versions=versions(cell), fingerprint="f00d")
-    return replace(made_record(seed), run_id=run.id, cell=cell, versions=run.versions, **fields)
+    return record_of(run, **fields)
 
 
 @pytest.fixture
@@ -87,9 +86,9 @@ CELLS = {
 
 
 @pytest.mark.parametrize("case", CELLS)
-def test_a_rerun_trains_just_the_recorded_run(bench: Bench, trained: list[Plan], case: str) -> None:
+def test_a_rerun_trains_only_the_recorded_run(bench: Bench, trained: list[Plan], case: str) -> None:
     failed = {"status": "crashed", "error": made_failure().error} if case == "six views" else {}
-    record = record_of(CELLS[case], 2, **failed)
+    record = current_record(CELLS[case], 2, **failed)
     Store(Path("results/somewhere")).write(record)
     command = shlex.split(rerun_command(record, Path("results")))
     assert command[:2] == ["bench", "run"]
@@ -101,7 +100,7 @@ def test_a_rerun_trains_just_the_recorded_run(bench: Bench, trained: list[Plan],
 
 
 def test_rerun_finds_a_run_like_show_in_any_group(bench: Bench, trained: list[Plan]) -> None:
-    record = record_of(made_cell())
+    record = current_record(made_cell())
     for group in ("results/a", "results/reference/b"):
         Store(Path(group)).write(record)
     for run in (record.run_id[:6], record.name, "resnet18/sgd"):
@@ -114,14 +113,14 @@ def test_rerun_finds_a_run_like_show_in_any_group(bench: Bench, trained: list[Pl
 def test_the_rerun_command_does_not_name_the_reference_and_keeps_the_tilde(
     bench: Bench, trained: list[Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = record_of(made_cell())
+    record = current_record(made_cell())
     Store(Path("results/reference/b")).write(record)
     command = rerun_command(record, Path("results/reference"))
     assert command == f"bench run --rerun {record.run_id} --out results"
     assert bench(*shlex.split(command)[1:]).exit_code == 0
     assert trained[0].folder.parent == Path("results")
     monkeypatch.setenv("HOME", "/home/ann")
-    record = record_of(made_cell(), command="bench run --plugin ~/'my nets.py'")
+    record = current_record(made_cell(), command="bench run --plugin ~/'my nets.py'")
     record = replace(record, versions=record.versions | {"architecture": "1 of my_nets.py 01"})
     command = rerun_command(record, Path("/home/ann/my results"))
     assert command.endswith("--out ~/'my results' --plugin ~/'my nets.py'")
@@ -132,7 +131,7 @@ def test_a_rerun_needs_the_plugin_that_the_run_had(
 ) -> None:
     write(Path(), {"my nets.py": net()})
     with used(["my nets.py"]):
-        record = record_of(
+        record = current_record(
             made_cell(architecture="team_net"), command="bench run --plugin 'my nets.py' --seeds 5"
         )
     Store(Path("results/g")).write(record)
@@ -162,7 +161,7 @@ def test_a_rerun_needs_the_plugin_that_the_run_had(
 def test_rerun_refuses_a_run_that_would_be_different_now(
     refused: Callable[..., str], change: dict[str, Any], message: str
 ) -> None:
-    record = record_of(made_cell())
+    record = current_record(made_cell())
     change = {
         name: record.versions | value if name == "versions" else value
         for name, value in change.items()
@@ -179,10 +178,10 @@ def test_a_rerun_needs_the_record_and_for_a_compiled_net_a_compiler(
     refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device_is(monkeypatch, Probe(cuda_problem="none", compiler_problem="no C++ compiler"))
-    record = record_of(made_cell(compile=True))
+    record = current_record(made_cell(compile=True))
     Store(Path("results/g")).write(record)
     assert "it needs torch.compile: no C++ compiler" in refused("run", "--rerun", record.run_id)
-    Store(Path("results/g")).write(record_of(made_cell()))
+    Store(Path("results/g")).write(current_record(made_cell()))
     assert "no run under results has 'vgg'" in refused("run", "--rerun", "vgg")
 
 
@@ -194,7 +193,7 @@ def test_a_rerun_needs_the_record_and_for_a_compiled_net_a_compiler(
     ],
 )  # fmt: skip
 def test_rerun_refuses_options_that_choose_runs(refused: Callable[..., str], options: str) -> None:
-    record = record_of(made_cell())
+    record = current_record(made_cell())
     Store(Path("results/g")).write(record)
     message = refused("run", "--rerun", record.run_id, *options.split())
     option = options.split()[0].replace("--no-compile", "--compile")
@@ -228,23 +227,3 @@ def test_a_run_without_answers_says_why(
     done = bench("run", "--grid", "smoke", "--source", "shapes")
     assert done.exit_code == 0
     assert f"_shapes_cpu: {reason}\n" in done.stdout
-
-
-@pytest.mark.slow
-def test_a_rerun_gives_the_same_accuracy_and_keeps_the_earlier_record(tmp_path: Path) -> None:
-    """Trained for real, in processes of their own."""
-
-    def run(*words: str) -> None:
-        command = [*python_module("bench"), "run", "--out", str(tmp_path / "r"), *words]
-        subprocess.run(command, env=python_environment(), check=True, capture_output=True)
-
-    run(
-        "--grid", "smoke", "-k", "cnn2 and native", "--source", "shapes", "--device", "cpu",
-        "--epochs", "1", "--set", "batch_size=96",
-    )  # fmt: skip
-    first = find_run(tmp_path / "r", "cnn2").record
-    run("--rerun", first.run_id)
-    again = find_run(tmp_path / "r", "cnn2")
-    assert again.record.metrics.accuracy == first.metrics.accuracy
-    assert (again.record.cell, again.record.attempt) == (first.cell, 2)
-    assert [record.attempt for record in again.earlier] == [1]

@@ -108,7 +108,7 @@ def test_what_is_text_in_some_runs_is_text_in_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--sort", "accuracy"], "leave --sort out"),
         (["--columns", "lr"], "leave --columns out"),
@@ -117,13 +117,13 @@ def test_what_is_text_in_some_runs_is_text_in_all(tmp_path: Path) -> None:
         (["--format", "parquet"], "--format parquet needs pyarrow: pip install pyarrow"),
     ],
 )
-def test_what_does_not_go_together_is_refused(
-    results: Path, words: list[str], said: str, monkeypatch: pytest.MonkeyPatch
+def test_incompatible_options_are_refused(
+    results: Path, words: list[str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(table_verb, "find_spec", lambda name: None)
     found = bench(results, "--per-run", *words)
     assert (found.exit_code, isinstance(found.exception, SystemExit)) == (2, True)
-    assert said in found.output
+    assert message in found.output
 
 
 def test_parquet_keeps_types(results: Path) -> None:

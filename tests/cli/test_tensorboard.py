@@ -1,30 +1,29 @@
-"""`bench tensorboard`: it serves, reports errors, leaves no process; its tabs in a browser."""
+"""`bench tensorboard` serves, reports errors and leaves no process; its tabs in a browser."""
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import psutil
 import pytest
 
 from bench.machine import environment
 from bench.store.store import Store
 from bench.tensorboard.overview import SEEDS_CHARTS
+from tests.faults.made import MARK, of_mark, until
 from tests.made import made_record
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 PATIENCE_S = 120.0
 PATIENCE_MS = 240_000
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARCHITECTURES = ("cnn4", "resnet18")
 COMMAND = [environment.python_module("bench")[0], "-m", "bench", "tensorboard"]
 
@@ -36,29 +35,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def run_verb(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [*COMMAND, *map(str, arguments)], capture_output=True, text=True, check=False
-    )
-
-
 def start_verb(results: Path, tmp: Path) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [*COMMAND, str(results), "--rebuild", "--port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"TMPDIR": str(tmp)},
+        env=os.environ | {"TMPDIR": str(tmp), MARK: str(tmp)},
         start_new_session=True,
     )
-
-
-def processes_with(tmp: Path) -> Iterator[int]:
-    """Living processes that were started with this temporary folder."""
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if process.environ().get("TMPDIR") == str(tmp):
-                yield process.pid
 
 
 @pytest.mark.parametrize(
@@ -75,28 +60,25 @@ def test_the_server_leaves_no_process(results: Path, tmp_path: Path, stop: signa
         with urllib.request.urlopen(found[1], timeout=PATIENCE_S) as answer:
             assert b"TensorBoard" in answer.read()
         process.send_signal(stop)
-        said, error = process.communicate(timeout=PATIENCE_S)
+        output, error = process.communicate(timeout=PATIENCE_S)
     finally:
         process.kill()
-    deadline = time.monotonic() + PATIENCE_S
-    while left := list(processes_with(tmp_path)):
-        assert time.monotonic() < deadline, left
-        time.sleep(0.1)
+    until(lambda: not of_mark(str(tmp_path)), lambda: f"left: {of_mark(str(tmp_path))}")
     if stop == signal.SIGKILL:
         return
     assert process.returncode == 0, error
     assert "Traceback" not in error
     assert not list(tmp_path.glob("bench-tensorboard-*"))
-    assert said == ""
+    assert output == ""
 
 
-def test_missing_event_files_are_reported_with_advice(tmp_path: Path) -> None:
+def test_missing_event_files_are_reported_with_advice(
+    refused: Callable[..., str], tmp_path: Path
+) -> None:
     Store(tmp_path / "cpu_shapes_cpu").write(made_record())
-    done = run_verb(tmp_path, "--port", 0)
-    assert done.returncode == 2
-    assert done.stderr == (
+    assert refused("tensorboard", str(tmp_path), "--port", "0") == (
         f"bench: there are no event files for 1 run under {tmp_path}: "
-        "add --rebuild to write them from the records\n"
+        "add --rebuild to write them from the records"
     )
 
 
@@ -109,7 +91,8 @@ def test_an_unusable_address_is_reported(results: Path, host: str, reason: str) 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1] if host == "127.0.0.1" else 0
-        done = run_verb(results, "--rebuild", "--host", host, "--port", port)
+        words = [str(results), "--rebuild", "--host", host, "--port", str(port)]
+        done = subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     last = done.stderr.splitlines()[-1]
     assert last.startswith("bench: TensorBoard ended: ")
@@ -119,7 +102,7 @@ def test_an_unusable_address_is_reported(results: Path, host: str, reason: str) 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Two cells with two seeds each, shown by the command as a person starts it."""
+    """Address of the server, which shows two cells with two seeds each."""
     root = tmp_path_factory.mktemp("results")
     store = Store(root / "cpu_shapes_cpu")
     for seed in (0, 1):
@@ -137,32 +120,20 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.communicate()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A page that may not have had an error when the test ends."""
+def page(browser: "Browser") -> "Iterator[Page]":
+    """A page that must have caused no error when the test ends."""
     opened = browser.new_page(viewport={"width": 1400, "height": 2600})
     opened.set_default_timeout(PATIENCE_MS)
     errors: list[str] = []
     opened.on("pageerror", lambda error: errors.append(str(error)))
-    opened.on("console", lambda said: errors.append(said.text) if said.type == "error" else None)
+    opened.on("console", lambda each: errors.append(each.text) if each.type == "error" else None)
     yield opened
     opened.close()
     assert errors == []
 
 
-def test_the_throughput_view_draws_its_charts(page: Any, address: str) -> None:
+def test_the_throughput_view_draws_its_charts(page: "Page", address: str) -> None:
     page.goto(f"{address}/#custom_scalars&_smoothingWeight=0")
     lines = page.locator("tf-custom-scalar-multi-line-chart-card")
     bands = page.locator("tf-custom-scalar-margin-chart-card")
@@ -181,7 +152,7 @@ def test_the_throughput_view_draws_its_charts(page: Any, address: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_hparams_table_lists_the_runs_and_their_axes(page: Any, address: str) -> None:
+def test_the_hparams_table_lists_the_runs_and_their_axes(page: "Page", address: str) -> None:
     page.goto(f"{address}/#hparams")
     table = page.locator("vaadin-grid").first
     for name in ARCHITECTURES:
@@ -196,19 +167,7 @@ def test_the_hparams_table_lists_the_runs_and_their_axes(page: Any, address: str
 
 
 @pytest.mark.slow
-def test_confusion_matrices_are_shown(page: Any, address: str) -> None:
-    page.goto(f"{address}/#images")
-    pictures = page.locator("tf-image-loader img")
-    pictures.nth(3).wait_for()
-    assert pictures.count() == 4
-    for place in range(4):
-        picture = pictures.nth(place)
-        picture.evaluate("image => image.decode()")
-        assert picture.evaluate("image => image.naturalWidth") > 100
-
-
-@pytest.mark.slow
-def test_each_class_has_its_precision_recall_curve(page: Any, address: str) -> None:
+def test_each_class_has_its_precision_recall_curve(page: "Page", address: str) -> None:
     page.goto(f"{address}/#pr_curves")
     for name in ("pr/cat", "pr/dog"):
         page.get_by_text(name, exact=True).first.wait_for()

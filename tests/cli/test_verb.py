@@ -28,8 +28,8 @@ ERRORS: list[tuple[Exception, int, str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "code", "said"), ERRORS, ids=lambda value: str(value)[:40])
-def test_an_error_is_a_sentence_with_exit_code(error: BaseException, code: int, said: str) -> None:
+@pytest.mark.parametrize(("error", "code", "text"), ERRORS, ids=lambda value: str(value)[:40])
+def test_an_error_is_a_sentence_with_exit_code(error: BaseException, code: int, text: str) -> None:
     broken = typer.Typer()
 
     @broken.command(cls=Verb)
@@ -39,7 +39,7 @@ def test_an_error_is_a_sentence_with_exit_code(error: BaseException, code: int, 
     done = CliRunner().invoke(broken)
     assert done.exit_code == code
     (line,) = done.stderr.splitlines()
-    assert said in line
+    assert text in line
     if code != 130:
         assert CliRunner().invoke(broken, ["--debug"]).exception is error
 

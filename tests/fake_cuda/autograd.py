@@ -1,4 +1,4 @@
-"""The backward pass in Python, as torch's own engine needs a real CUDA context."""
+"""The backward pass in Python, because torch's engine needs a real CUDA context."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -25,7 +25,7 @@ from bench.training.compiling import compiled_loss
 from pipelines.kornia import augmenter
 from pipelines.native_ops.kernels import kernels
 from tests.fake_cuda.autograd import backward
-from tests.waiting import waits
+from tests.tape import waits
 
 aten = torch.ops.aten
 CUDA = torch.device("cuda", 0)
@@ -40,7 +40,7 @@ PROPERTIES = SimpleNamespace(
 )  # fmt: skip
 
 
-class FakeCuda(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class FakeCuda(TorchDispatchMode):
     """What the operations on CUDA tensors in the `with` block would cost.
 
     Args:
@@ -52,12 +52,17 @@ class FakeCuda(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self.waits: Counter[str] = Counter()
         self.staged: Counter[str] = Counter()
         self.mixed: Counter[str] = Counter()
         self.launches: Counter[str] = Counter()
+
+    @property
+    def faults(self) -> Counter[str]:
+        """Everything that is counted except launches."""
+        return self.waits + self.staged + self.mixed
 
     def clear(self) -> None:
         """Forgets what was counted."""
@@ -192,7 +197,7 @@ class Generator(RealGenerator):
     """A generator on the CPU that claims to be on the device it was asked for."""
 
     def __new__(cls, device: Any = "cpu") -> "Generator":
-        made: Generator = RealGenerator.__new__(cls, "cpu")  # type: ignore[call-arg]
+        made: Generator = RealGenerator.__new__(cls, "cpu")
         made.claimed = CUDA if is_cuda(device) else torch.device("cpu")
         return made
 
@@ -232,9 +237,22 @@ def _not_compiled(function: Any = None, **options: object) -> Any:
 
 
 def _forget_compiled() -> None:
-    """What one test has compiled, or made of fake tensors, is of no use to another."""
+    """Clears what a test has compiled, or made of fake tensors."""
     for cached in (compiled_loss, compiled_update, augmenter, kernels):
         cached.cache_clear()
+
+
+def returns(result: object) -> Callable[..., object]:
+    return lambda *arguments, **options: result
+
+
+def pretend_cuda(monkeypatch: pytest.MonkeyPatch, results: Mapping[str, object]) -> None:
+    """Makes functions of `torch.cuda` return these results; autocast and cuDNN claim to work."""
+    for name, result in results.items():
+        monkeypatch.setattr(torch.cuda, name, returns(result))
+    monkeypatch.setattr(torch.cuda.amp.common, "amp_definitely_not_available", returns(False))
+    cudnn = torch._C._ConvBackend.Cudnn  # decides on formats
+    monkeypatch.setattr(torch._C, "_select_conv_backend", returns(cudnn))
 
 
 @contextmanager
@@ -255,14 +273,9 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeCuda]:
         "mem_get_info": (70 << 30, 80 << 30), "max_memory_allocated": 0, "is_bf16_supported": True,
         "get_rng_state": torch.zeros(16, dtype=torch.uint8),
     }  # fmt: skip
-    for name, result in results.items():
-        monkeypatch.setattr(torch.cuda, name, lambda *a, _result=result, **o: _result)
+    pretend_cuda(monkeypatch, results)
     for name in ("Event", "Stream", "current_stream"):
         monkeypatch.setattr(torch.cuda, name, Nothing)
-    amp = torch.cuda.amp.common
-    monkeypatch.setattr(amp, "amp_definitely_not_available", lambda: False)
-    cudnn = torch._C._ConvBackend.Cudnn  # type: ignore[attr-defined]
-    monkeypatch.setattr(torch._C, "_select_conv_backend", lambda *a, **o: cudnn)
     monkeypatch.setattr(torch, "Generator", Generator)
     monkeypatch.setattr(torch, "compile", _not_compiled)
     monkeypatch.setattr(Tensor, "backward", backward)

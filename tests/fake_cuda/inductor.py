@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from bench.training import compiling
 from tests.fake_cuda import autograd
+from tests.fake_cuda.device import pretend_cuda, returns
 
 PROPERTIES = SimpleNamespace(
     name="H100", major=9, minor=0, total_memory=80 << 30, multi_processor_count=132, warp_size=32,
@@ -29,7 +30,7 @@ _KERNEL_CALLS = re.compile(r"\.run\(|extern_kernels\.\w+\(|= torch\.ops\.aten\.\
 
 
 class Written(Exception):
-    """The compiled code was called, which cannot be done here."""
+    """The compiled code was called, which is impossible here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,14 +89,14 @@ def _moved(value: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def code_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Graph]]:
-    """Within the block, what torch.compile writes for CUDA is kept instead of built."""
+    """Keeps the code that torch.compile writes for CUDA in the block, instead of building it."""
     import torch._functorch.config as functorch_config
     import torch._inductor.config as inductor_config
-    import triton  # type: ignore[import-untyped]
+    import triton
     from torch._dynamo.device_interface import CudaInterface
     from torch._inductor.graph import GraphLowering
     from torch.utils import _triton
-    from triton.backends.compiler import GPUTarget  # type: ignore[import-untyped]
+    from triton.backends.compiler import GPUTarget
 
     graphs: list[Graph] = []
     file = folder / "code.py"
@@ -107,9 +108,6 @@ def code_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
         graphs.append(Graph(code=getattr(code, "value", str(code)), moved_bytes=moved_bytes))
         self.cache_key, self.cache_path, self.cache_linemap = "none", str(file), []
         return SimpleNamespace(call=_not_here, __file__=str(file), key="none")
-
-    def returns(result: object) -> Callable[..., object]:
-        return lambda *arguments, **options: result
 
     monkeypatch.setattr(GraphLowering, "compile_to_module", compile_to_module)
     monkeypatch.setattr(torch.autograd, "grad", autograd.grad)
@@ -127,12 +125,7 @@ def code_is_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list
         "device_count": 1, "_lazy_init": None, "is_initialized": False, "is_bf16_supported": True,
         "get_device_name": "NVIDIA H100",
     }  # fmt: skip
-    for name, result in functions.items():
-        monkeypatch.setattr(torch.cuda, name, returns(result))
-    amp = torch.cuda.amp.common
-    monkeypatch.setattr(amp, "amp_definitely_not_available", returns(False))
-    cudnn = torch._C._ConvBackend.Cudnn  # type: ignore[attr-defined]  # decides on formats
-    monkeypatch.setattr(torch._C, "_select_conv_backend", returns(cudnn))
+    pretend_cuda(monkeypatch, functions)
     users = [module for name, module in sys.modules.items() if name.startswith("torch._inductor")]
     for module in (_triton, *users):  # some have imported it by its name
         if "has_triton" in vars(module):
@@ -164,13 +157,13 @@ def _not_here(arguments: object) -> None:
 
 @contextmanager
 def own_decompositions() -> Iterator[None]:
-    """Torch's own pools in Inductor's table, which `compiling.gather_in_pools` takes out."""
+    """Undoes `compiling.gather_in_pools`: torch's own pools are in Inductor's table again."""
     before = dict(decomposition.decompositions)
     for overload in ("default", "grad_input"):
         operator = getattr(compiling.POOL_BACKWARD, overload)
         decomposition.decompositions[operator] = decomposition_table[operator]
     decomposition.fast_random_decomps.cache_clear()
-    with torch.compiler.config.patch(cache_key_tag=""):  # type: ignore[attr-defined]
+    with torch.compiler.config.patch(cache_key_tag=""):
         yield
     decomposition.decompositions.clear()
     decomposition.decompositions.update(before)

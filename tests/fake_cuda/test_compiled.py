@@ -44,7 +44,6 @@ def test_pools_are_gathered_backward(
     assert len(graphs) == 2
     assert not any("tl.atomic_add" in graph.code for graph in graphs)
     kernels, gigabytes = LIMITS[name]
-    print("PIN", name, [(g.kernels, g.moved_bytes / 1e9) for g in graphs])
     assert sum(graph.kernels for graph in graphs) <= kernels
     assert sum(graph.moved_bytes for graph in graphs) / 1e9 <= 1.01 * gigabytes
 
@@ -55,7 +54,6 @@ def test_the_decomposition_of_pools_would_move_more(
     graphs = graphs_of("cnn2", tmp_path, monkeypatch, lambda net: torch.compile(net, dynamic=False))
     found = graphs_of("cnn2", tmp_path, monkeypatch, lambda net: compiling.compiled_net(net, CELL))
     assert "tl.atomic_add" in graphs[1].code
-    print("PIN", [(g.kernels, g.moved_bytes) for g in [*graphs, *found]])
     assert found[1].moved_bytes < 0.8 * graphs[1].moved_bytes
 
 
@@ -68,6 +66,5 @@ def test_the_loss_is_a_few_kernels(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     graphs = written_for(make, [(BATCH, 10)], tmp_path, monkeypatch)
     compiling.compiled_loss.cache_clear()
-    print("PIN", [g.kernels for g in graphs])
     assert len(graphs) == 2
     assert sum(graph.kernels for graph in graphs) <= 4

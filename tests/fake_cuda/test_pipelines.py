@@ -92,9 +92,7 @@ def test_decoded_batches_are_copied_without_waiting(
         device.clear()
         for images_BCHW, labels in batches:
             assert images_BCHW.device.type == labels.device.type == "cuda"
-        assert not device.waits
-        assert not device.staged
-        assert not device.mixed
+        assert not device.faults
         pipeline.close()
 
 
@@ -121,9 +119,7 @@ def test_images_of_nvjpeg_are_resized_on_the_device_without_waiting(
         reader.close()
         assert batch_BHWC.shape == (2, 32, 32, 3)
         assert (batch_BHWC.dtype, batch_BHWC.device.type) == (torch.uint8, "cuda")
-        assert not device.waits
-        assert not device.staged
-        assert not device.mixed
+        assert not device.faults
 
 
 OWN = [
@@ -157,6 +153,4 @@ def test_an_epoch_of_native_waits_for_nothing(
         device.clear()
         for _ in pipeline.epoch(1):
             pass
-    assert not device.waits
-    assert not device.staged
-    assert not device.mixed
+    assert not device.faults

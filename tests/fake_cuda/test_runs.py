@@ -142,6 +142,4 @@ def test_predictions_wait_for_nothing(
         with closing(prepare(builder(CELL, tmp_path), shared, CUDA)) as parts:
             device.clear()
             predict(parts.net.forward, parts.test, parts.autocast, eval_views=eval_views)
-    assert not device.waits
-    assert not device.staged
-    assert not device.mixed
+    assert not device.faults

@@ -14,29 +14,22 @@ from bench.executors.remote import RemoteExecutor
 from bench.executors.runner import run_plan
 from bench.job import RecordBuilder
 from bench.process import exit_without_teardown
-from bench.record import RERUN
-from bench.store.store import Store
 from tests.made import made_curve, made_metrics, made_run
 
 PROGRAM = [sys.executable, "-m", "tests.faults.acting"]
 
 
 def plan_of(folder: Path) -> Any:
-    from bench.grid.plan import Plan  # here, as the workers need no torch
+    from bench.grid.options import RunOptions  # late, as the workers do without
+    from bench.grid.plan import Plan, sort_out
 
     runs = [made_run(seed, architecture="cnn4", pipeline="native") for seed in range(3)]
-    records = {record.run_id: record for record in Store(folder).records()}
-    done = [record for record in records.values() if record.status not in RERUN]
-    ended = {record.run_id for record in done}
-    todo = [run for run in runs if run.id not in ended]
-    seen = {run_id: record.content_hash for run_id, record in records.items()}
-    return Plan(
-        device="cpu", folder=folder, data_dir=folder, runs=runs, todo=todo, done=done, seen=seen
-    )
+    plan = Plan(device="cpu", folder=folder, data_dir=folder, runs=runs)
+    return sort_out(plan, RunOptions(), print)
 
 
 def work() -> None:
-    """The worker: one record per job."""
+    """The worker: returns a record for each job."""
     out = protocol.become_worker()
     subprocess.Popen(["sleep", "600"], start_new_session=True)
     protocol.send(out, Ready(import_s=0.0))
@@ -54,7 +47,7 @@ def work() -> None:
 
 
 def run_job(*arguments: Any) -> Iterator[Any]:
-    """Replaces the function of that name on the nodes: they start the worker of this file."""
+    """Replaces the function of that name, so that nodes start the worker of this file."""
     from bench.executors import protocol, remote
 
     protocol.python_module = lambda name: PROGRAM

@@ -1,4 +1,4 @@
-"""Fixtures for tests of what happens when things go wrong."""
+"""Fixtures for tests of faults."""
 
 import os
 import subprocess
@@ -10,18 +10,24 @@ import pytest
 
 from tests import checkout
 from tests.cli.conftest import bench, machine, refused  # noqa: F401 - used as fixtures
-from tests.faults.made import MARK, SHELL, Command, Start, make_copy
+from tests.faults.made import MARK, SHELL, Command, Start
+from tests.faults.troubles import files
 from tests.made_sources import MadeCifar, offline_cifar
 
 
 @pytest.fixture(scope="session")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_copy(tmp_path_factory.mktemp("copy"))
+    """The packages with the nets of `troubles.py` alone, as importing the others takes time."""
+    folder = checkout.make(tmp_path_factory.mktemp("copy"), files())
+    for path in folder.glob("architectures/[!_]*.py"):
+        if f"architectures/{path.name}" not in files():
+            path.unlink()
+    return folder
 
 
 @pytest.fixture
 def start(copy: Path) -> Iterator[Start]:
-    """Starts commands with their output in files of a folder, or with these streams."""
+    """Starts commands whose output goes into files of a folder, or to the given streams."""
     started: list[Command] = []
 
     def start(folder: Path, arguments: list[str], streams: Sequence[str] = ()) -> Command:

@@ -17,12 +17,12 @@ CALLS = ("open", "write", "fsync", "close", "replace", "rename", "unlink", "mkdi
 
 
 class Died(BaseException):
-    """The simulated process is dead: no further call of it has an effect."""
+    """The simulated process is dead: its further calls have no effect."""
 
 
 @dataclass
 class Disk:
-    """System calls below a folder, which end after `left` of them and may be taken back."""
+    """System calls on files below a folder; they end after `left` calls and can be undone."""
 
     folder: Path
     left: int | None = None
@@ -84,7 +84,7 @@ class Disk:
             self.named.append((path.parent, undo))
 
     def cut_power(self, kept: int, share: float) -> None:
-        """Undoes all but the first `kept` unsynced changes of names, keeps a share of contents."""
+        """Undoes all but `kept` unsynced changes of names; keeps a share of unsynced contents."""
         for _, undo in reversed(self.named[kept:]):
             undo()
         for path in self.folder.rglob("*"):

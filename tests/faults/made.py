@@ -1,4 +1,4 @@
-"""Commands that train the nets of `troubles.py`, and the processes that they leave."""
+"""Commands that train the nets of `troubles.py`, and their processes."""
 
 import os
 import shlex
@@ -14,11 +14,9 @@ import pytest
 
 from bench.record import Record
 from bench.store.store import Store
-from tests import checkout
-from tests.faults.troubles import files
 
 MARK = "BENCH_FAULTS"
-PATIENCE_S = 240.0  # an idle machine needs ten, a process that is left over 600
+PATIENCE_S = 240.0  # an idle machine needs 10 s; a process that is left behind runs for 600 s
 
 
 def grid(names: str, *more: str, pipeline: str = "kornia", epochs: int = 2) -> list[str]:
@@ -56,7 +54,7 @@ class Command:
         return (self.output + self.problems).splitlines()
 
     def to_continue(self) -> list[str]:
-        """Arguments of the command that it names for the rest."""
+        """Arguments of the command that it prints for continuing."""
         (line,) = [text for text in self.lines if text.startswith("to continue: bench ")]
         return shlex.split(line.removeprefix("to continue: bench "))
 
@@ -69,7 +67,7 @@ class Command:
         until(lambda: not of_mark(self.mark), lambda: f"still there: {of_mark(self.mark)}")
 
     def check_interrupted(self) -> None:
-        """It ended as interrupted, with no stack trace and no process left."""
+        """Checks that it was interrupted and left neither a stack trace nor a process."""
         self.check_none_left()
         assert self.code() == 130, self.lines
         assert not [line for line in self.lines if "Traceback" in line or "Exception" in line]
@@ -90,7 +88,7 @@ def of_mark(mark: str) -> list[int]:
     expected = f"{MARK}={mark}".encode()
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):  # gone meanwhile
+        with suppress(OSError):  # it has ended
             if expected in path.read_bytes().split(b"\0"):
                 found.append(int(path.parent.name))
     return found
@@ -116,11 +114,3 @@ def records(folder: Path) -> dict[str, Record]:
 
 def statuses(folder: Path) -> dict[str, str]:
     return {name: record.status for name, record in records(folder).items()}
-
-
-def make_copy(folder: Path) -> Path:
-    """The packages with these nets alone, since importing the others takes time."""
-    for path in checkout.make(folder, files()).glob("architectures/[!_]*.py"):
-        if f"architectures/{path.name}" not in files():
-            path.unlink()
-    return folder

@@ -1,4 +1,4 @@
-"""Bad JSON made of good: changed and missing bytes, values of other types, extreme numbers."""
+"""Damages JSON: changed and missing bytes, values of other types, extreme numbers."""
 
 import copy
 import json

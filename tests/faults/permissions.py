@@ -1,4 +1,4 @@
-"""The permissions of an ordinary user, also where tests run as root, who may write everywhere."""
+"""The permissions of an ordinary user, even where tests run as root."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ OVERRIDES = 0b110  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
 
 @contextmanager
 def as_ordinary_user() -> Iterator[None]:
-    """What a folder's mode forbids is forbidden to the calling thread."""
+    """Makes the modes of files and folders apply to the calling thread."""
     if os.geteuid() != 0:
         yield
         return

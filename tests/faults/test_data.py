@@ -1,4 +1,4 @@
-"""Images that are missing, damaged or hostile, also where their checksums are right."""
+"""Images that are missing, damaged or hostile, even with correct checksums."""
 
 import io
 import tarfile
@@ -34,7 +34,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "") -> tarfile.
 
 
 def tar_of(cifar10: MadeCifar, *first: tuple[tarfile.TarInfo, bytes], without: str = "") -> bytes:
-    """The archive with members put first."""
+    """The archive with additional members at its start."""
     stream = io.BytesIO()
     good = [(member(f"{FOLDER}/{n}"), data) for n, data in cifar10.files.items() if n != without]
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
@@ -45,7 +45,7 @@ def tar_of(cifar10: MadeCifar, *first: tuple[tarfile.TarInfo, bytes], without: s
 
 
 def put(archive: bytes, data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Writes an archive into the data folder, and makes its checksum the right one."""
+    """Writes an archive into the data folder and makes its checksum the expected one."""
     data_dir.mkdir(exist_ok=True)
     path = data_dir / ARCHIVE
     path.write_bytes(archive)
@@ -103,7 +103,7 @@ BROKEN: dict[str, tuple[Callable[[MadeCifar], bytes], str]] = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_a_broken_archive_is_one_sentence_and_no_cache(
+def test_a_broken_archive_gives_one_sentence_and_no_cache(
     cifar10: MadeCifar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
     make, reason = BROKEN[case]
@@ -115,7 +115,7 @@ def test_a_broken_archive_is_one_sentence_and_no_cache(
     assert not sources.is_cached("cifar10", tmp_path)
 
 
-def test_a_read_only_folder_is_read_another_written(cifar10: MadeCifar, tmp_path: Path) -> None:
+def test_a_read_only_folder_gets_its_cache_elsewhere(cifar10: MadeCifar, tmp_path: Path) -> None:
     shared = tmp_path / "shared"
     lay_out(cifar10.files, shared)
     shared.chmod(0o555)
@@ -126,7 +126,7 @@ def test_a_read_only_folder_is_read_another_written(cifar10: MadeCifar, tmp_path
     assert {path.name for path in shared.iterdir()} == {FOLDER}
 
 
-def test_no_writable_folder_is_a_sentence(bench: Bench, cifar10: MadeCifar, tmp_path: Path) -> None:
+def test_no_writable_folder_is_an_error(bench: Bench, cifar10: MadeCifar, tmp_path: Path) -> None:
     lay_out(cifar10.files, tmp_path / "shared")
     (tmp_path / "usual").mkdir()
     for name in ("shared", "usual"):

@@ -1,4 +1,4 @@
-"""Locales, terminals, users and folders that a command may be started in."""
+"""Locales, terminals, users and folders in which a command may be started."""
 
 import os
 import stat
@@ -25,7 +25,7 @@ from tests.made import made_record
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A results folder with an odd name and a source that is not spelled in ASCII."""
+    """A results folder with an odd name and a source outside ASCII."""
     folder = tmp_path_factory.mktemp("results") / "-of \n[red]"
     Store(folder).write(made_record(source="folder:/bilder/größe/結果"))
     return folder
@@ -34,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bench(
     *words: str, without: tuple[str, ...] = (), cwd: Path = ROOT, **settings: str
 ) -> "subprocess.CompletedProcess[bytes]":
-    """`bench` in a process of its own, as the script starts it."""
+    """Runs `bench` in a new process, as the script does."""
     setting = {name: value for name, value in os.environ.items() if name not in without}
     return subprocess.run(
         [sys.executable, "-P", "-m", "bench", *words],
@@ -68,7 +68,7 @@ ENVIRONMENTS: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
         for case in ENVIRONMENTS
     ],
 )
-def test_nothing_breaks_on_printing_in_any_environment(results: Path, case: str) -> None:
+def test_tables_can_be_printed_in_any_environment(results: Path, case: str) -> None:
     without, settings = ENVIRONMENTS[case]
     done = bench("table", str(results), without=without, **settings)
     assert done.returncode == 0, done.stderr
@@ -83,7 +83,7 @@ def test_nothing_breaks_on_printing_in_any_environment(results: Path, case: str)
     ("verb", "columns"),
     [("table", "0"), ("table", "1"), ("table", "7"), ("table", "100000"), ("show", "1")],
 )
-def test_any_width_of_the_terminal_will_do(
+def test_any_terminal_width_works(
     results: Path, monkeypatch: pytest.MonkeyPatch, verb: str, columns: str
 ) -> None:
     monkeypatch.setenv("COLUMNS", columns)
@@ -104,7 +104,7 @@ def test_a_deleted_current_folder_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_an_argument_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
+def test_an_undecodable_argument_is_one_sentence(tmp_path: Path) -> None:
     path = os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xfe")
     done = bench("run", "--out", path, LC_ALL="C.UTF-8", cwd=tmp_path)
     assert done.returncode == 2, done.stderr
@@ -114,7 +114,7 @@ def test_an_argument_that_is_no_text_is_one_sentence(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_standard_output_that_is_closed_is_no_crash(results: Path) -> None:
+def test_closed_standard_output_is_no_error(results: Path) -> None:
     shell = f'exec "{sys.executable}" -m bench table "{results}" --format csv >&- 2>/dev/null'
     done = subprocess.run(["/bin/sh", "-c", shell], cwd=ROOT, check=False, timeout=120)
     assert done.returncode == 0
@@ -134,7 +134,7 @@ def test_files_are_as_private_as_the_umask_says(tmp_path: Path) -> None:
 
 @pytest.fixture
 def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user that is in no list of users, as in many containers, without HOME."""
+    """A user without HOME and without an entry in the user database, as in many containers."""
     import pwd
 
     def unknown(number: int) -> Any:
@@ -159,7 +159,7 @@ def test_without_a_home_it_asks_for_one(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert environment.command_line() == "bench run"
 
 
-def test_a_data_folder_that_is_no_text_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_undecodable_data_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(places.VARIABLE, os.fsdecode(b"/data/\xff"))
     with pytest.raises(SourceError, match="is not valid UTF-8"):
         sources.default_data_dir()

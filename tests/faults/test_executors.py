@@ -22,17 +22,17 @@ from tests.faults.made import MARK, PATIENCE_S, of_mark, until
 
 pytestmark = pytest.mark.slow
 
-FROZEN_MS = 5000  # after which a head that hangs is taken for dead
+FROZEN_MS = 5000  # after this time a head that hangs counts as dead
 
 
 class Nodes:
-    """A head that trains nothing and two nodes that train one run at a time each."""
+    """A head without CPUs and two nodes that train one run at a time."""
 
     def __init__(self) -> None:
         self.cluster: Any = Cluster(shutdown_at_exit=True)
 
     def complete(self) -> str:
-        """Starts what is missing and returns the address."""
+        """Starts the missing nodes and returns the address."""
         if self.cluster.head_node is None:
             self.start_head()
         while len(self.cluster.worker_nodes) < 2:
@@ -59,7 +59,7 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def mark() -> Iterator[str]:
-    """In the environment of all processes that are started here."""
+    """Marks the environment of all processes that are started here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(MARK, made := token_hex(8))
         patch.setenv("PYTHONPATH", str(ROOT))
@@ -126,7 +126,7 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
     try:
         at = [tmp_path / "at-1", tmp_path / "at-2"]
         ready = lambda: len(made.records) == 1 and all(path.exists() for path in at)  # noqa: E731
-        until(ready, lambda: f"it did not come so far: {made.output}")
+        until(ready, lambda: f"it did not get this far: {made.output}")
         yield made
     finally:
         made.process.kill()
@@ -134,7 +134,7 @@ def grid(nodes: Nodes, mark: str, tmp_path: Path) -> Iterator[Grid]:
 
 
 @pytest.mark.parametrize("lost", ["head", "head, which starts again", "head, which hangs", "nodes"])
-def test_a_grid_ends_and_the_same_command_goes_on(nodes: Nodes, grid: Grid, lost: str) -> None:
+def test_a_grid_ends_and_the_same_command_continues_it(nodes: Nodes, grid: Grid, lost: str) -> None:
     if lost == "nodes":
         nodes.kill_nodes()
         reason = "no node of the Ray cluster has a free CPU"

@@ -1,4 +1,4 @@
-"""Whatever lies in folders of images, event files and results is used, left out, or refused."""
+"""Any content of folders of images, event files and results is used, skipped or refused."""
 
 import io
 import os
@@ -67,7 +67,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, body: bytes = b"") -> bytes:
-    """A black and white PNG that claims a size, with these compressed pixels."""
+    """A black and white PNG with the given size in its header and these compressed pixels."""
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     parts = chunk(b"IHDR", head) + chunk(b"IDAT", body or zlib.compress(b"\0" * 99))
     return b"\x89PNG\r\n\x1a\n" + parts + chunk(b"IEND", b"")
@@ -86,7 +86,7 @@ def text_bomb() -> bytes:
 
 
 def tiff(*entries: tuple[int, int, int, int]) -> bytes:
-    """A TIFF of one directory, which points back to itself."""
+    """A TIFF with one directory that points to itself."""
     body = struct.pack("<H", len(entries))
     body += b"".join(struct.pack("<HHII", *entry) for entry in entries)
     return b"II*\0" + struct.pack("<I", 8) + body + struct.pack("<I", 8)
@@ -149,16 +149,6 @@ def test_too_many_classes_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         scan(tmp_path)
 
 
-class Canary:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[Path]]:
-        return Path.touch, (self.file,)
-
-
 def npy(shape: str, kind: str, content: bytes) -> bytes:
     head = f"{{'descr': '{kind}', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
     return b"\x93NUMPY\1\0" + struct.pack("<H", 118) + head.encode() + content
@@ -176,11 +166,11 @@ def twice(array: bytes) -> bytes:
     return zipped({"labels.npy": array, "predictions.npy": array})
 
 
-def bad_predictions(random: Random, good: bytes, canary: Path) -> Iterator[bytes]:
-    pickled = pickle.dumps(Canary(canary))
+def bad_predictions(random: Random, good: bytes) -> Iterator[bytes]:
+    pickled = pickle.dumps(print)
     stream = io.BytesIO()
-    np.savez(stream, labels=np.array([Canary(canary)], dtype=object))
-    yield from (stream.getvalue(), pickled, zipped({"data.pkl": pickled}))  # as torch.save has it
+    np.savez(stream, labels=np.array([print], dtype=object))
+    yield from (stream.getvalue(), pickled, zipped({"data.pkl": pickled}))  # as torch.save writes
     yield twice(stream.getvalue())
     for shape in ("(1000000000000,)", "(2, 2)", "(-1,)", "(3,) + (1,)", "()"):
         yield twice(npy(shape, "<i8", bytes(24)))
@@ -191,11 +181,11 @@ def bad_predictions(random: Random, good: bytes, canary: Path) -> Iterator[bytes
 def test_predictions_of_any_content_are_read_or_refused_and_nothing_is_unpickled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """`run_isolated` fails where something is unpickled."""
     store = Store(tmp_path / "a_b_c")
     record = keep(store, sound_record())
-    path, canary = store.folder / "predictions" / f"{record.run_id}.npz", tmp_path / "canary"
-    good = path.read_bytes()
-    bad = list(bad_predictions(Random(6), good, canary))
+    path = store.folder / "predictions" / f"{record.run_id}.npz"
+    bad = list(bad_predictions(Random(6), path.read_bytes()))
     monkeypatch.setattr(predictions, "LARGEST", 10**6)
 
     def work() -> None:
@@ -211,10 +201,9 @@ def test_predictions_of_any_content_are_read_or_refused_and_nothing_is_unpickled
         assert read < len(bad) // 2
 
     run_isolated(work, writes=[tmp_path])
-    assert not canary.exists()
 
 
-def test_event_folders_of_others_are_left_or_made_anew(tmp_path: Path) -> None:
+def test_foreign_event_folders_are_left_alone_or_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path / "results" / "a_b_c")
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -237,19 +226,19 @@ def test_event_folders_of_others_are_left_or_made_anew(tmp_path: Path) -> None:
         (tmp_path / "view").mkdir()
         View(tmp_path / "view", chosen).page()
         with pytest.raises(UsageError, match="it is a link and not a folder"):
-            rebuild(chosen, lambda said: None)
+            rebuild(chosen, lambda text: None)
         folders[1].unlink()
         (folders[2] / "events.out.tfevents.folder").mkdir(parents=True, exist_ok=True)
         with pytest.raises(UsageError, match="Is a directory"):
-            rebuild(chosen, lambda said: None)
+            rebuild(chosen, lambda text: None)
         (folders[2] / "events.out.tfevents.folder").rmdir()
-        rebuild(chosen, lambda said: None)
+        rebuild(chosen, lambda text: None)
 
     run_isolated(work, writes=[tmp_path / "results", tmp_path / "view", TEMP])
     assert (outside / "events.out.tfevents.mine").read_text() == "mine"
 
 
-def test_locks_and_derived_files_that_are_links_lead_nowhere(tmp_path: Path) -> None:
+def test_links_in_place_of_locks_and_derived_files_are_not_followed(tmp_path: Path) -> None:
     store = Store(tmp_path / "results" / "a_b_c")
     keep(store, sound_record())
     precious = tmp_path / "precious"
@@ -263,14 +252,14 @@ def test_locks_and_derived_files_that_are_links_lead_nowhere(tmp_path: Path) -> 
         with pytest.raises(StoreError, match=r"cannot lock .*\.lock"), store.lock():
             pass
         store.write_derived("matrix.md", "new")
-        check(store.folder, dry_run=False, report=lambda said: None)
+        check(store.folder, dry_run=False, report=lambda text: None)
 
     run_isolated(work, writes=[tmp_path / "results", TEMP])
     assert precious.read_text() == "precious"
     assert (store.folder / "matrix.md").read_text() == "new"
 
 
-def test_results_folders_full_of_anything_are_walked_to_an_end(tmp_path: Path) -> None:
+def test_any_results_folder_can_be_searched(tmp_path: Path) -> None:
     random = Random(9)
     results = tmp_path / "results"
     keep(Store(results / "good_b_c"), sound_record())
@@ -296,7 +285,7 @@ def test_results_folders_full_of_anything_are_walked_to_an_end(tmp_path: Path) -
         found = groups(results)
         assert results / "good_b_c" in {group.folder for group in found}
         for group in found:
-            Store(group.folder).records(lambda said: None)
+            Store(group.folder).records(lambda text: None)
         check(results, dry_run=True, report=pytest.fail)
 
     run_isolated(work, writes=[results, TEMP], seconds=120.0)

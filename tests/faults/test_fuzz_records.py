@@ -96,7 +96,7 @@ def test_accepted_records_can_be_shown_in_every_form(tmp_path: Path) -> None:
             records = group_of(folder, accepted_records(number, 30).values()).records(pytest.fail)
             assert len(records) > 20
             for form in ("rich", "md", "csv", "json"):
-                assert "\x1b" not in render_all(folder, form)  # type: ignore[arg-type]
+                assert "\x1b" not in render_all(folder, form)
             conclude(records)
             page([Content(group=Group(folder=folder), records=records)])
             for record in records[:10]:
@@ -125,12 +125,12 @@ def test_a_folder_of_strange_files_can_be_read(tmp_path: Path) -> None:
     os.mkfifo(records / "pipe.json")
 
     def work() -> None:
-        told: list[str] = []
-        assert [record.run_id for record in store.records(told.append)] == [kept.run_id]
-        assert len(told) > 60
-        assert any("huge.json" in line and "bytes are more than" in line for line in told)
+        messages: list[str] = []
+        assert [record.run_id for record in store.records(messages.append)] == [kept.run_id]
+        assert len(messages) > 60
+        assert any("huge.json" in line and "bytes are more than" in line for line in messages)
         assert [record.run_id for record in store.records(pytest.fail)] == [kept.run_id]
-        check(store.folder, dry_run=False, report=told.append)
+        check(store.folder, dry_run=False, report=messages.append)
         assert "resnet18" in render_all(tmp_path / "results", "md")
 
     run_isolated(work, writes=[tmp_path, TEMP], more_memory=2**29)

@@ -1,4 +1,4 @@
-"""`run_isolated` catches what its work must not do."""
+"""`run_isolated` fails if its work does what it must not."""
 
 import os
 import pickle
@@ -13,33 +13,24 @@ import pytest
 from tests.faults.fuzzing import GIB, run_isolated
 
 
-class Canary:
-    def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return os.system, ("true",)
-
-
-def connect() -> None:
-    socket.create_connection(("127.0.0.1", 9), timeout=1)
-
-
 @pytest.mark.parametrize(
-    ("work", "said"),
+    ("work", "reason"),
     [
         (lambda: Path("/tmp/outside-of-the-fence").write_text("x"), "Forbidden: open"),
-        (lambda: pickle.loads(pickle.dumps(Canary())), "Forbidden: pickle.find_class"),
-        (connect, "Forbidden: socket.connect"),
+        (lambda: pickle.loads(pickle.dumps(print)), "Forbidden: pickle.find_class"),
+        (lambda: socket.create_connection(("127.0.0.1", 9)), "Forbidden: socket.connect"),
         (lambda: subprocess.run(["true"], check=False), "Forbidden: subprocess.Popen"),
         (lambda: bytearray(2 * GIB), "MemoryError"),
         (lambda: time.sleep(99), r"Timeout \(0:00:01\)![^?]*test_fuzzing.py"),
         (lambda: os.kill(os.getpid(), 9), "ended with status"),
     ],
 )
-def test_what_the_work_must_not_do_fails(work: Callable[[], None], said: str) -> None:
-    with pytest.raises(AssertionError, match=said):
-        run_isolated(work, seconds=1.0 if "Timeout" in said else 60.0)
+def test_forbidden_work_fails_with_its_reason(work: Callable[[], object], reason: str) -> None:
+    with pytest.raises(AssertionError, match=reason):
+        run_isolated(work, seconds=1.0 if "Timeout" in reason else 60.0)
 
 
-def test_files_are_written_in_the_given_folders_alone_and_not_through_links(tmp_path: Path) -> None:
+def test_only_the_given_folders_are_written_and_not_through_links(tmp_path: Path) -> None:
     outside, inside = tmp_path / "outside", tmp_path / "inside"
     outside.write_text("keep")
     inside.mkdir()

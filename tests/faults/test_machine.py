@@ -61,28 +61,18 @@ def test_cuda_without_a_gpu_is_refused_with_the_doctors_advice(
     assert not Path("results").exists()
 
 
-SMI_FAULTS = {
-    "hangs": ("sleep 600 & wait", "nvidia-smi hangs: it did not answer within 0.5 s", "reboot"),
-    "ignores signals": ("trap '' TERM INT; sleep 600; sleep 600", "nvidia-smi hangs", "reboot"),
-    "mismatch": (
-        "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
-        "Driver/library version mismatch",
-        "reboot",
-    ),
-    "module": (
-        'echo "NVIDIA-SMI has failed because it couldn\'t communicate with the NVIDIA driver."'
-        "; exit 9",
-        "couldn't communicate",
-        "modprobe nvidia",
-    ),
-    "garbage": (
-        r"printf '\033[2J\377\376 rubbish, \n more'",
-        "which names no GPU",
-        "type -a nvidia-smi",
-    ),
-    "much": ("head -c 100000 /dev/zero | tr '\\0' ','", "which names no GPU", "type -a nvidia-smi"),
-    "nothing": ("exit 0", "which names no GPU", "type -a nvidia-smi"),
-    "dies": ("kill -11 $$", "nvidia-smi fails", "type -a nvidia-smi"),
+NO_DRIVER = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver."
+MISMATCH = "Failed to initialize NVML: Driver/library version mismatch"
+SMI_FAULTS = {  # script, status, part of the message, part of the advice
+    "hangs": ("sleep 600 & wait", "fail", "hangs: it did not answer within 0.5 s", "reboot"),
+    "ignores signals": ("trap '' TERM INT; sleep 600; sleep 600", "fail", "hangs", "reboot"),
+    "mismatch": (f"echo '{MISMATCH}'; exit 18", "fail", MISMATCH, "reboot"),
+    "no driver": (f'echo "{NO_DRIVER}"; exit 9', "fail", "couldn't communicate", "modprobe nvidia"),
+    "no device": ("echo 'No devices were found'; exit 6", "warn", "No devices", "docker run"),
+    "garbage": (r"printf '\033[2J\377\376 rubbish, \n more'", "fail", "names no GPU", "type -a"),
+    "much": ("head -c 100000 /dev/zero | tr '\\0' ','", "fail", "names no GPU", "type -a"),
+    "nothing": ("exit 0", "fail", "names no GPU", "type -a"),
+    "dies": ("kill -11 $$", "fail", "nvidia-smi fails", "type -a nvidia-smi"),
 }
 
 
@@ -90,40 +80,27 @@ SMI_FAULTS = {
 def test_an_nvidia_smi_that_fails_gets_its_reason_and_advice(
     smi: Callable[[str], object], monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    script, message, advice = SMI_FAULTS[case]
+    script, status, message, advice = SMI_FAULTS[case]
     smi(script)
     if "sleep" in script:
         monkeypatch.setattr(doctor, "SMI_TIMEOUT_S", 0.5)
     start = time.monotonic()
     check = doctor.check_gpu(NO_GPU, doctor.query_smi())
     assert time.monotonic() - start < 300
-    assert check.status == "fail"
+    assert check.status == status
     assert message in check.message
     assert check.message.isprintable()
     assert advice in check.advice
 
 
-def test_garbage_of_nvidia_smi_becomes_no_name_of_a_machine(
+def test_garbage_of_nvidia_smi_does_not_name_the_machine(
     smi: Callable[[str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Results are filed under torch's name of the GPU instead."""
+    """Torch's name of the GPU is used instead."""
     monkeypatch.setattr(environment, "probe", lambda: GPU)
     for script in (r"printf '\033]0;x\007\377'", "yes | head -c 5000"):
         smi(script)
         assert environment.machine_name("cuda") == "nvidia-h100"
-
-
-def test_the_driver_is_judged_and_a_missing_gpu_is_no_failure(smi: Callable[[str], object]) -> None:
-    smi(SMI.replace("13.0", "12.9"))
-    found = doctor.query_smi()
-    assert (found.driver, found.cuda) == ("580.95.05", "12.9")
-    check = doctor.check_driver(GPU, found)
-    assert check.status == "fail"
-    assert "update the driver, or install torch for CUDA 12: pip install" in check.advice
-    smi("echo 'No devices were found'; exit 6")
-    check = doctor.check_gpu(NO_GPU, doctor.query_smi())
-    assert check.status == "warn"
-    assert "docker run --gpus all" in check.advice
 
 
 @pytest.mark.parametrize(
@@ -142,8 +119,8 @@ def test_the_driver_is_judged_and_a_missing_gpu_is_no_failure(smi: Callable[[str
 def test_a_dali_for_another_cuda_gets_the_command_that_installs_the_right_one(
     monkeypatch: pytest.MonkeyPatch, wheels: str, cuda: str, advice: str
 ) -> None:
-    said = f"it fails when it is first used (CUDA driver version is insufficient)\n{wheels}\n"
-    done = SimpleNamespace(returncode=0, stdout=said, stderr="")
+    printed = f"it fails when it is first used (CUDA driver version is insufficient)\n{wheels}\n"
+    done = SimpleNamespace(returncode=0, stdout=printed, stderr="")
     monkeypatch.setattr(doctor, "try_python", lambda code: done)
     check = doctor.check_dali(GPU, Smi(gpu="NVIDIA H100", driver="1", cuda=cuda))
     assert check.status == "warn"
@@ -188,7 +165,7 @@ def test_missing_torch_is_one_sentence_and_missing_dali_only_skips_its_cells(
         ("Triton is not installed", "pip install triton"),
     ],
 )
-def test_what_torch_compile_lacks_comes_with_its_command(
+def test_a_compiler_problem_comes_with_the_command_that_fixes_it(
     monkeypatch: pytest.MonkeyPatch, problem: str, advice: str
 ) -> None:
     monkeypatch.setenv("CXX", "/my/g++")
@@ -200,12 +177,11 @@ def test_what_torch_compile_lacks_comes_with_its_command(
 
 
 @pytest.mark.usefixtures("machine")
-def test_without_a_compiler_nets_run_plain(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_notice_says_that_nets_run_uncompiled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     device_is(monkeypatch, replace(GPU, compiler=False, compiler_problem="Triton is missing"))
     words = ("run", "--grid", "smoke", "--dry-run")
     notice = "torch.compile cannot work here (Triton is missing): nets run uncompiled"
     assert notice in " ".join(bench(*words).stdout.split())
     assert "torch.compile" not in bench(*words, "--no-compile").stdout
-    refused = bench(*words, "--compile")
-    assert refused.exit_code == 2
-    assert "torch.compile cannot work here: Triton is missing" in refused.stderr

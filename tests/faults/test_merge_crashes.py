@@ -1,4 +1,4 @@
-"""A merge that is killed at any point, and a record that names a path."""
+"""A merge that dies at any point, and a record whose run id is a path."""
 
 import shutil
 import tempfile
@@ -25,7 +25,7 @@ def root() -> Iterator[Path]:
 
 
 def lay(root: Path) -> tuple[list[Path], Path]:
-    """Two sources and a folder that exists, in which one run has five different records."""
+    """Two sources and an existing folder, with five different records of one run."""
     a, b, out = root / "a", root / "b", root / "before"
     keep(group(out), at(1, status="crashed"), "logs")
     keep(group(out), at(2), *BESIDE)
@@ -37,7 +37,7 @@ def lay(root: Path) -> tuple[list[Path], Path]:
 
 
 def artifacts(root: Path) -> set[str]:
-    """Contents of all files beside records, wherever they are now."""
+    """Contents of all artifacts, wherever they are."""
     return {
         content.decode()
         for name, content in everything(root).items()
@@ -45,8 +45,8 @@ def artifacts(root: Path) -> set[str]:
     }
 
 
-def test_a_merge_that_ends_at_any_system_call_can_be_repeated_in_full(root: Path) -> None:
-    """Nothing that was there is lost. At every third call the power fails too."""
+def test_a_merge_that_dies_at_any_system_call_can_be_repeated(root: Path) -> None:
+    """Nothing is lost. At every third call the power fails as well."""
     sources, before = lay(root)
     untouched = [everything(source) for source in sources]
     records, beside = marks(before), artifacts(before)
@@ -71,20 +71,20 @@ def test_a_merge_that_ends_at_any_system_call_can_be_repeated_in_full(root: Path
         assert beside <= artifacts(out), f"an artifact is lost after {calls} calls"
         with group(out).lock(notice=lambda text: None):
             merge_records(sources, out)
-        assert everything(out) == expected, f"another end after {calls} calls"
+        assert everything(out) == expected, f"a different result after {calls} calls"
         shutil.rmtree(out)
         calls += 1
     assert calls > 100
     assert [everything(source) for source in sources] == untouched
 
 
-def test_a_record_whose_run_id_is_a_path_leads_nowhere(root: Path) -> None:
-    """A record names its run, and artifacts are looked for by that name."""
+def test_a_run_id_that_is_a_path_is_refused(root: Path) -> None:
+    """Artifacts are found by the run id that a record states."""
     store = group(root / "a")
     keep(store, at(1))
     odd = at(1, run_id="../../../escaped")
     (store.folder / "records" / "....json").write_bytes(encode(odd))
-    said: list[str] = []
-    assert merge([root / "a"], root / "out", said.append, refresh).exit_code == 1
-    assert "is damaged and left out: it holds the record of another run" in said[0]
+    messages: list[str] = []
+    assert merge([root / "a"], root / "out", messages.append, refresh).exit_code == 1
+    assert "is damaged and left out: it holds the record of another run" in messages[0]
     assert not list(root.rglob("escaped*"))

@@ -51,7 +51,7 @@ def _no_entry_stays(machine: None) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_other_files_are_refused(refused: Callable[..., str], name: str, tmp_path: Path) -> None:
+def test_broken_plugins_are_refused(refused: Callable[..., str], name: str, tmp_path: Path) -> None:
     text, reason = BROKEN[name]
     write(tmp_path, {"beside_it.py": ""})
     (tmp_path / f"{name}.py").write_text(text, errors="surrogateescape")
@@ -79,7 +79,7 @@ def test_other_files_are_refused(refused: Callable[..., str], name: str, tmp_pat
         ("", "it is a folder"),
     ],
 )
-def test_what_is_no_file_and_no_module_is_refused(
+def test_a_plugin_that_is_neither_file_nor_module_is_refused(
     refused: Callable[..., str], place: str, reason: str, tmp_path: Path
 ) -> None:
     for folder in ("folder", "fol-der"):

@@ -1,4 +1,4 @@
-"""A grid that is stopped, however and whenever, loses nothing but time and leaves no process."""
+"""A grid that is stopped in any way loses nothing but time and leaves no process."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ def begin(start: Start, folder: Path, moment: str, arguments: list[str]) -> Comm
     command = start(folder, arguments)
     command.wait_for(moment)
     if moment == "starting":  # the worker starts while the command is still planning
-        until(lambda: " started" in command.output, lambda: f"never: {command.output}")
+        until(lambda: " started" in command.output, lambda: f"no run started: {command.output}")
     return command
 
 
@@ -56,7 +56,7 @@ def scores(record: Record) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_stop_leaves_a_summary_and_a_command_to_go_on(start: Start, tmp_path: Path) -> None:
+def test_a_stop_leaves_a_summary_and_a_way_to_continue(start: Start, tmp_path: Path) -> None:
     names = f"segfaults or {BOTH}"
     command = begin(start, tmp_path, "training", grid(names))
     assert len(of_mark(command.mark)) >= 5  # command, worker, guard, and two that the net started
@@ -105,7 +105,7 @@ def test_stops_at_any_moment(start: Start, tmp_path: Path, moment: str, numbers:
 
 
 @pytest.mark.slow
-def test_a_terminal_that_is_closed(start: Start, tmp_path: Path) -> None:
+def test_closing_the_terminal_interrupts_the_grid(start: Start, tmp_path: Path) -> None:
     (tmp_path / "wait-training").touch()
     controller, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
@@ -124,7 +124,7 @@ def test_a_terminal_that_is_closed(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_parent_takes_all_along_and_the_grid_goes_on(start: Start, tmp_path: Path) -> None:
+def test_a_killed_command_leaves_no_process_and_can_go_on(start: Start, tmp_path: Path) -> None:
     arguments = grid(BOTH, pipeline="torchvision[workers=2]")
     command = begin(start, tmp_path, "training", arguments)
     command.process.kill()

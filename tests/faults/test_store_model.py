@@ -1,8 +1,8 @@
-"""The store, killed between any two system calls, behaves like a dictionary.
+"""The store behaves like a dictionary although its process dies between any two system calls.
 
 Hypothesis writes, damages, reads and reopens in any order; the process dies before any call, or the
-power fails and unsynced data are lost. What was written is there afterwards, once and whole; what
-was being written is there as before or as after.
+power fails and unsynced data are lost. Afterwards, what had been written is there once and whole;
+what was being written is there in its old or its new state.
 """
 
 import shutil
@@ -46,7 +46,7 @@ CRASHES = st.none() | st.builds(
 
 @dataclass
 class Known:
-    """What must be there of a run: marks of its earlier attempts by number, and its record."""
+    """What the store must contain of a run: marks of earlier attempts by number, and its record."""
 
     attempts: dict[int, int] = field(default_factory=dict)
     current: tuple[int, int, str] | None = None  # attempt, mark, status
@@ -89,7 +89,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(seed=SEEDS, what=st.sampled_from(["read", "records", "write"]), crash=CRASHES)
     def damage(self, seed: int, what: str, crash: Crash | None) -> None:
-        """Damages a record, which the next operation notices."""
+        """Damages a record; the next operation must notice it."""
         if self.known[seed].current is None:
             return
         self.damaged.append(b"garbage %d" % len(self.damaged))
@@ -169,7 +169,7 @@ class Machine(RuleBasedStateMachine):
         return found
 
     def _settle(self, seed: int, allowed: list[Known]) -> None:
-        """Lets the store move a damaged record away, and notes what is left."""
+        """Lets the store quarantine a damaged record, and notes what is left."""
         self.store.read(_id(seed), lambda text: None)
         self.known[seed] = self._one_of(seed, allowed)
 

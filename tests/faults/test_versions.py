@@ -1,4 +1,4 @@
-"""Records of other versions."""
+"""Records of newer and older versions."""
 
 import json
 import shutil
@@ -51,40 +51,37 @@ def test_a_record_of_a_newer_version_is_refused(refused: Callable[..., str], ver
     assert contents(Path()) == before
 
 
+OK = ("ok", 1, 3, 0.3504999876022339, 4.496780284003762, 671.6341351355314, 176402, None, None)
+GOLDEN_CONTENT = {  # see `content_of`
+    "ok": OK,
+    "line": OK,
+    "failed": ("crashed", 2, 2, None, None, None, None, "WorkerLost", None),
+    "conditions": ("ok", 1, 4, 0.7, 3.0, 1000.0, None, None, 250.5),
+}
+
+
+def content_of(record: Record) -> tuple[object, ...]:
+    scores, speed, error = record.metrics, record.throughput, record.error
+    return (
+        record.status, record.attempt, len(record.curve), scores and scores.accuracy,
+        scores and scores.time_to_accuracy_s, speed and speed.median, record.parameters,
+        error and error.type, record.conditions.power_w,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
 def test_records_of_every_version_are_read(bench: Bench, version: int, tmp_path: Path) -> None:
-    paths = sorted(GOLDEN.glob(f"record_v{version}_*.json"))
-    assert {name_of(path) for path in paths} >= {"ok", "failed"}
+    paths = {path.stem.split("_", 2)[2]: path for path in GOLDEN.glob(f"record_v{version}_*.json")}
+    assert paths.keys() == GOLDEN_CONTENT.keys()
     store = Store(tmp_path / "cpu_shapes_cpu")
     (store.folder / "records").mkdir(parents=True)
-    for path in paths:
+    for name, path in paths.items():
         record = decode(path.read_bytes())
         assert json.loads(path.read_bytes())["schema_version"] == version
-        check_content(record, name_of(path))
+        assert content_of(record) == GOLDEN_CONTENT[name]
         shutil.copy(path, store.record_path(record.run_id))
     found = store.records(pytest.fail)
     assert len(found) == len(paths)
     done = bench("table", str(tmp_path), "--format", "csv")
     assert done.exit_code == 0, done.output
     assert len(done.stdout.splitlines()) == 1 + len({record.cell for record in found})
-
-
-def name_of(golden: Path) -> str:
-    return golden.stem.split("_", 2)[2]
-
-
-def check_content(record: Record, name: str) -> None:
-    if name == "failed":
-        found = (record.status, record.error.type, record.attempt, len(record.curve))
-        assert found == ("crashed", "WorkerLost", 2, 2)
-        return
-    if name == "conditions":
-        assert (record.conditions.power_w, record.energy_j) == (250.5, 1234.5)
-        return
-    assert (
-        record.metrics.accuracy,
-        record.metrics.time_to_accuracy_s,
-        record.throughput.median,
-        record.curve[-1].epoch,
-        record.parameters,
-    ) == (0.3504999876022339, 4.496780284003762, 671.6341351355314, 3, 176402)

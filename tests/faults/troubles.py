@@ -1,4 +1,4 @@
-"""Nets that crash, work or wait, for a copy of the packages."""
+"""Nets that crash, train or wait, for a copy of the packages."""
 
 TROUBLES = """
 import ctypes, subprocess, sys, time
@@ -96,7 +96,7 @@ if "bench.executors.worker" in sys.orig_argv:
 
 
 def files() -> dict[str, str]:
-    """One file for each net, and what they share."""
+    """One file per net, and what they share."""
     entry = "from architectures import _troubles\n\n{0} = _troubles.entry(_troubles.{0})\n"
     shared = {"architectures/_troubles.py": TROUBLES, "sitecustomize.py": SITECUSTOMIZE}
     return shared | {f"architectures/{name}.py": entry.format(name) for name in NAMES}

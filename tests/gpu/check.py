@@ -27,7 +27,7 @@ GROUP = "GROUP"  # in a command: the group that the steps before wrote
 MIN_STEP_S = 10.0  # with less time left no step is started
 INTERRUPT_S = 30.0  # for a grid to write its tables after Ctrl-C
 TAIL_LINES = 40
-FIRST = ("first_checks", "dali", "replay")  # the tests that tell most, within three minutes
+FIRST = ("first_checks", "dali", "replay")  # the most informative tests; three minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def gpu_steps(device: str, out: Path, source: str, more: Sequence[str] = ()) -> 
 def run_steps(
     steps: Sequence[Step], report: Path, *, device: str = "cuda", budget_s: float = float("inf")
 ) -> bool:
-    """Runs the steps that have not passed yet, reports each; True if all have passed."""
+    """Runs and reports the steps that have not passed yet; True if all have passed."""
     report.parent.mkdir(parents=True, exist_ok=True)
     passed = passed_steps(report)
     missing = [step for step in steps if step.name not in passed]
@@ -116,7 +116,7 @@ def passed_steps(report: Path) -> set[str]:
 
 
 def run_step(command: Sequence[str], limit_s: float, logs: Path, name: str, device: str) -> Outcome:
-    """Runs a command, its output into a log; beyond the limit it is interrupted, then killed."""
+    """Runs a command with its output in a log; after the limit it is interrupted, then killed."""
     logs.mkdir(parents=True, exist_ok=True)
     log = logs / f"gpu-{name.replace(' ', '-')}.log"
     start = time.monotonic()

@@ -42,7 +42,7 @@ def test_only_passed_steps_are_skipped(report: Path, monkeypatch: pytest.MonkeyP
     assert run_steps([*steps[:1], python("bad", "")], report, device="cpu")
 
 
-def test_what_a_killed_step_started_ends_with_it(report: Path) -> None:
+def test_children_of_a_killed_step_end_with_it(report: Path) -> None:
     code = (
         "import subprocess, sys; print(subprocess.Popen(['sleep', '600'], "
         "stdout=subprocess.DEVNULL).pid, flush=True)"

@@ -9,15 +9,16 @@ from torch import Tensor
 from pipelines import building
 from pipelines.augmentations import Augmentation
 from pipelines.base import normalise
-from pipelines.dali import problem
+from pipelines.dali import DALI
 from pipelines.ops import Op
 from pipelines.sources.base import Images
 from tests.gpu.device import DEVICE, on_the_device
-from tests.pipelines.test_dali import POLICIES, SHAPES, named, noise, write
+from tests.pipelines.photographs import images_of
+from tests.pipelines.test_dali import DECODED_SIZE, POLICIES, SHAPES, noise, write
 
 pytestmark = [
     *on_the_device,
-    pytest.mark.skipif(bool(problem("", DEVICE)), reason="dali is not installed"),
+    pytest.mark.skipif(bool(DALI.problem("", DEVICE)), reason="dali is not installed"),
 ]
 
 VARIANTS = ("dali", "dali[dynamic]")
@@ -50,7 +51,7 @@ def test_batches_are_right_while_the_device_is_busy(variant: str) -> None:
         batches = pipeline.epoch(0)
         for number, index_B in enumerate(pipeline.permutation(0)):
             if DEVICE == "cuda" and number >= 8:
-                torch.cuda._sleep(100_000_000)  # type: ignore[no-untyped-call]  # about 50 ms
+                torch.cuda._sleep(100_000_000)  # about 50 ms
             x_BCHW, labels_B = next(batches)
             assert torch.equal(labels_B.cpu(), images.labels[index_B])
             torch.testing.assert_close(x_BCHW.cpu(), expected_NCHW[index_B], atol=0.01, rtol=0.001)
@@ -58,7 +59,8 @@ def test_batches_are_right_while_the_device_is_busy(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_files_are_decoded_on_the_device(variant: str, tmp_path: Path) -> None:
-    images = named([write(tmp_path / name, phase) for phase, name in enumerate(SHAPES)])
+    files = [write(tmp_path / name, phase) for phase, name in enumerate(SHAPES)]
+    images = images_of(files, DECODED_SIZE)
     x, labels = epoch(variant, images, (), DEVICE, batch_size=5)
     expected, expected_labels = epoch(variant, images, (), "cpu", batch_size=5)
     assert (x - expected).abs().mean() < 1 / 60  # a level, in standard deviations

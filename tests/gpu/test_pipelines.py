@@ -7,10 +7,10 @@ import torch
 from pipelines import augmentations, building, dali
 from pipelines.base import normalise
 from pipelines.ops import Crop, HorizontalFlip
-from pipelines.verification.made_images import alike, mean_255, noise_image, numbered, pixels
+from pipelines.verification.made_images import copies, mean_255, noise_image, numbered, pixels
 from pipelines.verification.reference import Explainer
 from tests.contract.variants import build, variants
-from tests.gpu.device import DEVICE, cuda_alone, on_the_device
+from tests.gpu.device import DEVICE, cuda_alone, on_the_device, waiting_is_an_error
 
 pytestmark = on_the_device
 
@@ -35,7 +35,7 @@ def test_batches_are_delivered_on_the_device(variant: str) -> None:
 def test_ops_give_the_reference_pixels(variant: str) -> None:
     ops = (Crop(pad=2), HorizontalFlip())
     explainer = Explainer(ops, noise_image().astype(np.float64), mean_255())
-    with build(variant, alike(512), ops, device=DEVICE) as pipeline:
+    with build(variant, copies(512), ops, device=DEVICE) as pipeline:
         found = [pixels(x) for x, _ in pipeline.epoch(0)]
         shared = "per batch" in pipeline.semantics.draws.values()
     drawn, error = explainer.explain(np.concatenate(found))
@@ -49,7 +49,7 @@ def test_ops_give_the_reference_pixels(variant: str) -> None:
 
 
 @pytest.mark.parametrize("policy", augmentations.catalog.entries)
-def test_libraries_own_ops_are_done_on_the_device(policy: str) -> None:
+def test_libraries_own_ops_run_on_the_device(policy: str) -> None:
     for variant in building.own_variants(augmentations.catalog.get(policy)):
         if building.catalog.get(variant.partition("[")[0]).problem("own", DEVICE):
             continue
@@ -66,16 +66,13 @@ def test_libraries_own_ops_are_done_on_the_device(policy: str) -> None:
 @cuda_alone
 @pytest.mark.parametrize("variant", ["native", "native[eager]", "dali"])
 def test_an_epoch_never_waits_for_the_device(variant: str) -> None:
-    if variant == "dali" and dali.problem("", DEVICE):
+    if variant == "dali" and dali.DALI.problem("", DEVICE):
         pytest.skip("dali is not installed")
-    with build(variant, alike(512), (Crop(pad=2), HorizontalFlip()), device=DEVICE) as pipeline:
+    with build(variant, copies(512), (Crop(pad=2), HorizontalFlip()), device=DEVICE) as pipeline:
         for _ in pipeline.epoch(0):
             pass
         batches = pipeline.epoch(1)
         next(batches)  # the order of the samples is copied once an epoch
-        torch.cuda.set_sync_debug_mode("error")
-        try:
+        with waiting_is_an_error():
             for _ in batches:
                 pass
-        finally:
-            torch.cuda.set_sync_debug_mode("default")

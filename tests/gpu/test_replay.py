@@ -1,6 +1,6 @@
-"""Steps as CUDA graphs: they are taken, and train as launched ones do.
+"""Steps are replayed as CUDA graphs and train like launched steps.
 
-On another device than CUDA a tape stands in for the graph.
+On a CPU a tape replaces the graph.
 """
 
 from dataclasses import replace

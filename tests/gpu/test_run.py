@@ -1,4 +1,4 @@
-"""A grid, and pipelines measured alone, on a CUDA device by the commands that people type."""
+"""A grid, and pipelines measured alone, by their commands on a CUDA device."""
 
 import json
 from pathlib import Path

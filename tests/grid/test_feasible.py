@@ -1,4 +1,4 @@
-"""The plan refuses what cannot work on the images, in one sentence, before a worker starts."""
+"""The plan refuses cells that cannot work on the images, before a worker starts."""
 
 import os
 import signal
@@ -18,6 +18,7 @@ from torch import nn
 import architectures
 from architectures import Architecture, Spec
 from bench import process
+from bench.cell import Run
 from bench.grid.feasible import Feasibility
 from pipelines import augmentations, building, shared_memory
 from pipelines.augmentations import Augmentation
@@ -26,28 +27,26 @@ from pipelines.ops import Cutout
 from tests.made import made_cell, made_run
 from tests.made_device import made_data
 
-Net = Callable[[Spec], nn.Module]
 BALANCED = made_data([i % 10 for i in range(1000)])
 
 
+def small_run(**cell: Any) -> Run:
+    small = {"architecture": "cnn2", "width": 0.125, "train_images": None, "batch_size": 64}
+    return made_run(**small | cell)
+
+
 def problem(data: Any = BALANCED, **cell: Any) -> str:
-    small: dict[str, Any] = {
-        "architecture": "cnn2",
-        "width": 0.125,
-        "train_images": None,
-        "batch_size": 64,
-    }
-    return Feasibility(data).problem(made_run(**small | cell))
+    return Feasibility(data).problem(small_run(**cell))
 
 
 @contextmanager
 def joined(catalog: Catalog[Any], *entries: Any) -> Iterator[None]:
     origin = Origin(name="mine.py", digest="0", place="/mine.py")
-    catalog.join(entries, origin)
+    catalog.register(entries, origin)
     try:
         yield
     finally:
-        catalog.leave(origin)
+        catalog.unregister(origin)
 
 
 @pytest.mark.parametrize(
@@ -58,24 +57,20 @@ def joined(catalog: Catalog[Any], *entries: Any) -> Iterator[None]:
         (73, {}, 63),
         (1000, {"train_images": 20}, 20),
         (20, {}, 10),
+        (64, {}, 54),
+        (64, {"protocol": "speedrun"}, None),  # holds nothing out
     ],
 )
 def test_a_batch_is_no_larger_than_the_training_set(
     images: int, cell: dict[str, Any], left: int | None
 ) -> None:
-    said = problem(made_data([i % 10 for i in range(images)]), **cell)
-    assert said == (
+    message = problem(made_data([i % 10 for i in range(images)]), **cell)
+    assert message == (
         ""
         if left is None
         else f"shapes has {left} training images after the split, fewer than a batch of 64: "
         f"add --set batch_size={left}"
     )
-
-
-def test_the_speedrun_protocol_holds_nothing_out() -> None:
-    data = made_data([i % 10 for i in range(64)])
-    assert problem(data, protocol="speedrun") == ""
-    assert "54 training images" in problem(data)
 
 
 @pytest.mark.parametrize(
@@ -84,15 +79,15 @@ def test_the_speedrun_protocol_holds_nothing_out() -> None:
 def test_ops_that_do_not_fit_get_the_same_sentence_in_all_pipelines(pipeline: str) -> None:
     policy = Augmentation(name="big_cutout", ops=[Cutout(size=33)])
     with joined(augmentations.catalog, policy):
-        said = problem(augmentation="big_cutout", pipeline=pipeline)
+        message = problem(augmentation="big_cutout", pipeline=pipeline)
     fitting = "Cutout(size=33) does not fit images of 32 x 32 pixels: its size is at most 31"
-    assert said == fitting
+    assert message == fitting
 
 
 @pytest.mark.parametrize(
     ("form", "suffix", "refused"), [("GIF", ".gif", True), ("WEBP", ".webp", False)]
 )
-def test_files_that_a_library_cannot_decode_are_told_in_the_plan(
+def test_files_that_a_library_cannot_decode_are_refused_in_the_plan(
     form: str, suffix: str, refused: bool, tmp_path: Path
 ) -> None:
     files = [tmp_path / f"{number}{suffix}" for number in range(100)]
@@ -102,15 +97,15 @@ def test_files_that_a_library_cannot_decode_are_told_in_the_plan(
     decoding = replace(data, train=replace(data.train, files=tuple(files)))
     for pipeline in ("dali", "dali[dynamic]", "native"):
         assert problem(data, pipeline=pipeline) == ""
-        said = problem(decoding, pipeline=pipeline)
+        message = problem(decoding, pipeline=pipeline)
         if refused and pipeline != "native":
-            assert said.startswith(f"dali cannot decode {form} files such as {tmp_path}")
+            assert message.startswith(f"dali cannot decode {form} files such as {tmp_path}")
         else:
-            assert said == ""
+            assert message == ""
 
 
 class Answers(nn.Module):
-    """A net whose output is changed by a function."""
+    """A net with a function that changes its output."""
 
     def __init__(self, spec: Spec, change: Callable[..., Any]) -> None:
         super().__init__()
@@ -132,7 +127,7 @@ def fails(logits_BK: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda y: y, ""),
         (lambda y: y[:, :7], "mine gives (64, 7), wanted (64, 10)"),
@@ -148,9 +143,9 @@ def fails(logits_BK: torch.Tensor) -> torch.Tensor:
         (fails, "mine cannot take images of 32 x 32 pixels: mat1 and mat2"),
     ],
 )
-def test_a_net_gives_logits_or_is_refused(change: Callable[..., Any], said: str) -> None:
+def test_a_net_gives_logits_or_is_refused(change: Callable[..., Any], message: str) -> None:
     with joined(architectures.catalog, made_net(change)):
-        assert problem(architecture="mine") == said
+        assert problem(architecture="mine") == message
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="nets are tried in a fork")
@@ -168,15 +163,15 @@ def test_a_net_that_ends_its_process_is_refused_and_others_are_tried(
     monkeypatch.setattr(process, "SILENCE_S", 1.0)
     monkeypatch.setattr(process, "LOOK_S", 0.1)
     feasible, nets = Feasibility(BALANCED), (made_net(ends), replace(made_net(id), name="other"))
-    small: dict[str, Any] = {"pipeline": "native", "train_images": None, "batch_size": 64}
     with joined(architectures.catalog, *nets):
-        first, second = (feasible.problem(made_run(architecture=net.name, **small)) for net in nets)
+        runs = [small_run(architecture=net.name, pipeline="native") for net in nets]
+        first, second = map(feasible.problem, runs)
     feasible.close()
     assert first == f"mine cannot be tried: {how}"
     assert second == "other gives a int, wanted (64, 10)"
 
 
-def test_a_net_that_answers_otherwise_in_evaluation_is_refused() -> None:
+def test_a_net_with_other_outputs_in_evaluation_is_refused() -> None:
     net = made_net(lambda y: y)
 
     def build(spec: Spec) -> nn.Module:
@@ -186,32 +181,30 @@ def test_a_net_that_answers_otherwise_in_evaluation_is_refused() -> None:
 
     with joined(architectures.catalog, replace(net, build=build)):
         shape = {"classes": 10, "image_size": 32, "channels": 3, "width": 1.0, "batch_size": 64}
-        said = architectures.problem("mine", **shape)  # type: ignore[arg-type]
-        assert said == "mine gives a tuple, wanted (64, 10)"
+        message = architectures.problem("mine", **shape)
+        assert message == "mine gives a tuple, wanted (64, 10)"
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         (lambda y: y[:, :7], "mine gives (64, 7), wanted (64, 10)"),
         (fails, ""),  # without memory; the worker tries it on the device
         (lambda y: os.abort(), "mine cannot be tried: its process died of SIGABRT"),
     ],
 )
-def test_a_plugins_net_is_tried_without_memory(change: Callable[..., Any], said: str) -> None:
+def test_a_plugins_net_is_tried_without_memory(change: Callable[..., Any], message: str) -> None:
     with joined(architectures.catalog, made_net(change)):
-        run = made_run(
-            architecture="mine", pipeline="native", train_images=None, batch_size=64, width=1.0
-        )
+        run = small_run(architecture="mine", pipeline="native")
         run = replace(run, versions=run.versions | {"architecture": "1 of mine.py 0"})
-        assert Feasibility(BALANCED).problem(run) == said
+        assert Feasibility(BALANCED).problem(run) == message
 
 
 @pytest.mark.parametrize("net", ["vit_tiny", "vgg11_bn"])
 def test_a_net_that_cannot_take_the_size_is_refused(net: str) -> None:
     data = made_data([i % 10 for i in range(1000)], size=9)
-    said = problem(data, architecture=net, augmentation="none", pipeline="native")
-    assert said.startswith(f"{net} cannot take images of 9 x 9 pixels")
+    message = problem(data, architecture=net, augmentation="none", pipeline="native")
+    assert message.startswith(f"{net} cannot take images of 9 x 9 pixels")
 
 
 def test_the_commonest_class_limits_the_target() -> None:
@@ -243,15 +236,15 @@ def test_batches_of_workers_fit_into_shared_memory(
     free = None if free_mib is None else free_mib * 2**20
     monkeypatch.setattr(shared_memory, "free_bytes", lambda: free)
     data = made_data([i % 10 for i in range(2000)])
-    said = problem(data, pipeline=f"torchvision[workers={workers}]", batch_size=batch)
+    message = problem(data, pipeline=f"torchvision[workers={workers}]", batch_size=batch)
     if needed is None:
-        assert said == ""
+        assert message == ""
     else:
-        assert said.startswith(
+        assert message.startswith(
             f"torchvision[workers={workers}] needs {needed} MiB of shared memory for its workers' "
             f"batches, /dev/shm has {free_mib} MiB free: take fewer workers"
         )
-        assert "docker run --shm-size=1g" in said
+        assert "docker run --shm-size=1g" in message
     assert problem(data, pipeline="native", batch_size=batch) == ""
 
 

@@ -58,7 +58,6 @@ def test_smoke_has_a_tiny_cell_for_each_pipeline() -> None:
     names = [cell.pipeline.partition("[")[0] for cell in smoke]
     assert sorted(names) == sorted(required_pipelines())
     assert {cell.optimizer for cell in smoke} == {cell.optimizer for cell in default}
-    assert "optimizer" not in GRIDS["smoke"].why
     steps = sum(cell.epochs * (cell.train_images or 0) // cell.batch_size for cell in smoke)
     assert 0 < steps < 100
     assert all(registry.versions(cell) for cell in smoke)
@@ -103,7 +102,7 @@ def test_grids_of_one_axis_include_all_its_entries() -> None:
     assert {cell.optimizer for cell in of_nets} == {"sgd", "adamw"}
 
 
-def test_the_speedrun_grid_follows_the_records_protocol() -> None:
+def test_the_speedrun_grid_follows_the_protocol_of_the_records() -> None:
     cells = cells_of("speedrun", GPU)
     assert {(cell.protocol, cell.eval_views) for cell in cells} == {("speedrun", 6)}
     epochs = {cell.architecture: cell.epochs for cell in cells}

@@ -1,4 +1,4 @@
-"""Plugins: joining and leaving the catalogs, and run ids that depend on their source."""
+"""Plugins: their entries in the catalogs, and run ids that depend on their source."""
 
 import json
 import shlex
@@ -42,14 +42,14 @@ from tests.made_plugins import (
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder of its own, a machine that is not asked, and modules that are forgotten."""
+    """A new folder, a fixed probe of the machine, and no modules left behind."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     device_is(monkeypatch, Probe(cuda_problem="none"))
     before = set(sys.modules)
     yield
     assert not grids.JOINED
-    assert not any(vars(catalog).get("_joined") for catalog in registry.CATALOGS.values())
+    assert not any(vars(catalog).get("_external") for catalog in registry.CATALOGS.values())
     for name in set(sys.modules) - before:
         if name.startswith(("team", "mine", "inverting")):
             del sys.modules[name]
@@ -108,12 +108,12 @@ def test_the_pipeline_of_the_docs_passes_verification(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "pipeline", ["native[eager]", "torchvision", "torchvision_batch", "kornia"]
 )
-def test_the_op_of_the_docs_is_done_by_each_library(tmp_path: Path, pipeline: str) -> None:
+def test_each_library_carries_out_the_op_of_the_docs(tmp_path: Path, pipeline: str) -> None:
     copy_examples(tmp_path)
     images = numbered(64)
     with used([INVERTING]):
         flip, invert = augmentations.catalog.get("inverting").ops
-        always = Augmentation(ops=[replace(flip, p=1.0), replace(invert, p=1.0)])  # type: ignore[call-arg]
+        always = Augmentation(ops=[replace(flip, p=1.0), replace(invert, p=1.0)])
         with building.build(pipeline, images, always, batch_size=64) as built:
             x_BCHW, _ = next(iter(built.epoch(0)))
             order = built.permutation(0)[0]
@@ -208,9 +208,9 @@ def test_installed_plugins_load_without_a_flag_and_broken_ones_are_reported(tmp_
     assert "\n  team_net " in listed.output
     kept, section = listed.output.split("\nplugins\n")
     assert "\n  cnn4 " in kept
-    said = dict(line.strip().split(": ", 1) for line in section.splitlines())
-    assert said[str(origin_of("team_c"))] == "architectures team_net"
-    reasons = {name: why for name, why in said.items() if "team-parts 1.2" in name}
+    listed_as = dict(line.strip().split(": ", 1) for line in section.splitlines())
+    assert listed_as[str(origin_of("team_c"))] == "architectures team_net"
+    reasons = {name: why for name, why in listed_as.items() if "team-parts 1.2" in name}
     assert {name.split()[0] for name in reasons} == {"lost", "taken", "part", "gone"}
     assert "No module named 'no_library'" in reasons["lost of team-parts 1.2"]
     assert "is taken by architectures/resnet.py" in reasons["taken of team-parts 1.2"]

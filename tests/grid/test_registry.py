@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.grid import registry
-from pipelines import augmentations, building
+from pipelines import building
 from pipelines.base import Library
 from pipelines.catalog import Unavailable, UnknownName
 from pipelines.ops import HorizontalFlip
@@ -15,7 +15,7 @@ from tests.made import made_cell
 
 @dataclass
 class Shelf:
-    """Stands in for a catalog."""
+    """A fake catalog."""
 
     entries: dict[str, Any]
     broken: dict[str, str] = field(default_factory=dict)
@@ -33,7 +33,7 @@ class Shelf:
 
 @pytest.fixture
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Shelf:
-    """Pipelines of the test's own: one that flips, one that compiles, one broken file."""
+    """Fake pipelines: one that flips, one that compiles, one broken file."""
     usual: Any = {"why": "a test", "build": print}
     flips = Library(name="flips", ops={HorizontalFlip: "per sample"}, version=7, **usual)
 
@@ -61,12 +61,6 @@ def test_listings_and_versions_know_broken_entries(shelf: Shelf) -> None:
     assert found == {"architecture": 1, "optimizer": 1, "augmentation": 1, "pipeline": 7}
     assert registry.versions(made_cell(pipeline="gone"))["pipeline"] == 0
     assert registry.versions(made_cell(pipeline="compiles[compiled]"))["pipeline"] == 1
-
-
-def test_defaults_are_declared_by_entries() -> None:
-    names = registry.defaults("augmentations")
-    assert names == [name for name, entry in augmentations.catalog.entries.items() if entry.default]
-    assert names
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,10 @@
-"""The same images are one source, however their folder is spelled and wherever it lies."""
+"""The same images are one source, wherever their folder is and however it is spelled."""
 
 import shutil
-from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from bench.cell import Run, distinct_conditions, without_place
 from bench.grid import plan as planning
@@ -17,8 +13,9 @@ from bench.grid.plan import Plan
 from bench.record import Record
 from bench.report.rows import grouped
 from bench.store.store import Store
-from tests.made import made_cell, made_record
+from tests.made import made_cell, record_of
 from tests.made_device import NO_GPU
+from tests.made_sources import write_images
 
 
 @pytest.fixture
@@ -26,25 +23,12 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """One tree of two classes of 120 images, in the current folder."""
     monkeypatch.setenv("PIPELINE_BENCH_DATA", str(tmp_path / "usual"))
     monkeypatch.chdir(tmp_path)
-    rng = np.random.default_rng(0)
-    for number in range(240):
-        path = tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
-    return tmp_path / "pets"
+    return write_images(tmp_path / "pets", {"cat": 120, "dog": 120})
 
 
 def plan_of(source: str, out: Path) -> Plan:
     options = RunOptions(grid="smoke", source=source, select="native", out=out)
     return planning.make(options, print, NO_GPU)
-
-
-def recorded(run: Run, **fields: Any) -> Record:
-    made = made_record(seed=run.seed)
-    return replace(
-        made, run_id=run.id, cell=run.cell, versions=run.versions, fingerprint=run.fingerprint,
-        **fields,
-    )  # fmt: skip
 
 
 def test_a_folder_is_not_trained_again_under_another_spelling(
@@ -55,7 +39,7 @@ def test_a_folder_is_not_trained_again_under_another_spelling(
     (run,) = first.todo
     assert run.cell.source == "folder:pets[test=20%]"
     assert any("held back" in notice for notice in first.notices)
-    Store(first.folder).write(recorded(run))
+    Store(first.folder).write(record_of(run))
     Path("link").symlink_to(tree)
     for source in (f"folder:{tree}", "folder:link", "folder:./pets", f"folder:{tree}[skip-bad]"):
         again = plan_of(source, out)
@@ -70,7 +54,7 @@ def test_a_folder_is_not_trained_again_under_another_spelling(
 def test_runs_on_the_same_images_share_a_row_and_count_once() -> None:
     def record(source: str, seed: int, finished: str, fingerprint: str = "f00d") -> Record:
         run = Run(cell=made_cell(source=source), seed=seed, fingerprint=fingerprint)
-        return recorded(run, finished=finished)
+        return record_of(run, finished=finished)
 
     records = [
         record("folder:a", 0, "2026-01-01"),

@@ -1,4 +1,4 @@
-"""The search for recipes: who is tried, who goes on, and what may be said of the winner."""
+"""The search for recipes: which are tried, which continue, and what is claimed of the winner."""
 
 import json
 import math
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from bench.cell import Cell
+from bench.cell import Cell, Run
 from bench.cli import app
 from bench.cli.progress import TextReporter
 from bench.cli.tune import Interrupted, Trainer, result_table, score
@@ -26,7 +26,7 @@ from bench.machine.environment import Probe
 from bench.recipe import DEFAULT_ORIGIN
 from bench.record import Record
 from bench.store.store import Store
-from tests.made import made_record, made_run
+from tests.made import made_metrics, made_record, made_run, record_of
 from tests.made_device import device_is
 
 SETTING = GridConfig(
@@ -55,21 +55,17 @@ def test_the_default_is_tried_and_the_others_lie_around_it() -> None:
     ("trials", "expected"),
     [(12, [(12, 1), (6, 2), (3, 4)]), (2, [(2, 1)]), (40, [(40, 1), (20, 2), (10, 4)])],
 )
-def test_half_go_on_with_twice_the_seeds(trials: int, expected: list[tuple[int, int]]) -> None:
+def test_half_continue_with_twice_the_seeds(trials: int, expected: list[tuple[int, int]]) -> None:
     assert list(rungs(trials)) == expected
 
 
 def plan(folder: Path, *cells: Cell) -> Plan:
-    return Plan(
-        device="cpu",
-        folder=folder,
-        data_dir=folder,
-        runs=[replace(made_run(), cell=cell) for cell in cells],
-    )
+    runs = [replace(made_run(), cell=cell) for cell in cells]
+    return Plan(device="cpu", folder=folder, data_dir=folder, runs=runs)
 
 
 class Trained:
-    """Stands in for training: accuracy grows with the rate, and a run can be cut off."""
+    """Fake training: accuracy grows with the learning rate, and it can be interrupted."""
 
     def __init__(self) -> None:
         self.runs: list[tuple[float, int]] = []
@@ -80,18 +76,13 @@ class Trained:
             if self.stop_after is not None and len(self.runs) >= self.stop_after:
                 return GridOutcome(counts=Counter(), interrupted=True)
             self.runs.append((run.cell.recipe.lr, run.seed))
-            Store(plan.folder).write(self.record(run.cell, run.seed, run))
+            Store(plan.folder).write(self.record(run))
         return GridOutcome(counts=Counter(), interrupted=False)
 
-    def record(self, cell: Cell, seed: int, run: Any) -> Record:
-        accuracy = min(0.9, cell.recipe.lr + 0.001 * (seed % 3))
-        made = made_record(seed)
-        assert made.metrics is not None
-        metrics = replace(made.metrics, validation_accuracy=accuracy)
-        return replace(
-            made, run_id=run.id, cell=cell, metrics=metrics, fingerprint=run.fingerprint,
-            versions=run.versions,
-        )  # fmt: skip
+    def record(self, run: Run) -> Record:
+        accuracy = min(0.9, run.cell.recipe.lr + 0.001 * (run.seed % 3))
+        metrics = replace(made_metrics(0.7, 3.0), validation_accuracy=accuracy)
+        return record_of(run, metrics=metrics)
 
 
 @pytest.fixture
@@ -101,15 +92,15 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> Trained:
     return made
 
 
-def search(folder: Path, trials: int = 12) -> list[TuningResult]:
+def search(folder: Path) -> list[TuningResult]:
     base = plan(folder, BASE, replace(BASE, augmentation="none"))
     train = Trainer(base=base, console=TextReporter(), timeout_s=1.0)
-    return tuning.search([run.cell for run in base.runs], train, trials=trials, seeds=5)
+    return tuning.search([run.cell for run in base.runs], train, trials=12, seeds=5)
 
 
 def test_the_best_is_found_and_confirmed_on_fresh_seeds(tmp_path: Path, trained: Trained) -> None:
     (found,) = search(tmp_path)
-    best = max(candidates(BASE, 12), key=lambda cell: cell.recipe.lr)  # type: ignore[union-attr]
+    best = max(candidates(BASE, 12), key=lambda cell: cell.recipe.lr)
     assert found.winner.recipe == best.recipe
     assert found.verdict == "better"
     assert found.chosen == found.winner
@@ -122,7 +113,7 @@ def test_the_best_is_found_and_confirmed_on_fresh_seeds(tmp_path: Path, trained:
     assert found.winner.test_images == tuning.TEST_IMAGES
 
 
-def test_a_search_that_was_cut_off_goes_on(tmp_path: Path, trained: Trained) -> None:
+def test_an_interrupted_search_continues(tmp_path: Path, trained: Trained) -> None:
     trained.stop_after = 7
     with pytest.raises(Interrupted):
         search(tmp_path)
@@ -193,7 +184,7 @@ def test_the_command_shows_and_saves_what_was_found(
     assert [entry.architecture for entry in read(file)] == ["cnn2", "cnn4"]
 
 
-def test_a_stopped_search_ends_with_the_command_that_goes_on(
+def test_a_stopped_search_ends_with_the_command_that_continues_it(
     tmp_path: Path, trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained.stop_after = 1
