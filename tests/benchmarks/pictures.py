@@ -120,7 +120,7 @@ def charts() -> Iterator[tuple[str, str]]:
 def themed(sketch: Sketch, *, group: str) -> dict[str, str]:
     """A sketch with its header as an SVG file for each theme, always as the same bytes."""
     style.lay_out(sketch, group)
-    svg = style.tidy(style.vector(sketch, "themed"), label=sketch.title)
+    svg = style.vector(sketch, "themed")
     width, height = (f"{SCALE * points:.0f}" for points in sketch.figure.get_size_inches() * 72)
     svg = SIZE.sub(f'width="{width}" height="{height}"', svg)
     found = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+from zlib import crc32
 
 from bench.record import Record
 from bench.report.columns import Metric
@@ -205,22 +206,21 @@ def picture(sketch: Sketch, *, group: str, digest: str) -> Picture:
         name=sketch.name,
         title=sketch.title,
         caption=sketch.caption,
-        svg=tidy(vector(sketch, digest), label=sketch.title, cut_top=header_in * POINTS),
+        svg=vector(sketch, digest, cut_top=header_in * POINTS),
         png=png.getvalue(),
     )
 
 
-def vector(sketch: Sketch, digest: str) -> bytes:
-    """The SVG of a sketch as matplotlib writes it."""
-    import matplotlib
+def vector(sketch: Sketch, digest: str, cut_top: float = 0.0) -> str:
+    """The SVG of a sketch for a page, without `cut_top` points at the top."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     svg = BytesIO()
     sketch.figure.set_facecolor("none")
-    with matplotlib.rc_context({"svg.hashsalt": f"{sketch.name}-{digest}"}):
-        vector: Any = FigureCanvasSVG(sketch.figure)
-        vector.print_svg(svg, metadata={"Date": None})
-    return svg.getvalue()
+    backend: Any = FigureCanvasSVG(sketch.figure)
+    backend.print_svg(svg, metadata={"Date": None})
+    prefix = f"i{crc32(f'{sketch.name}-{digest}'.encode()):08x}"
+    return tidy(svg.getvalue().decode(), prefix, label=sketch.title, cut_top=cut_top)
 
 
 def lay_out(sketch: Sketch, group: str) -> tuple[list[Any], float]:
@@ -284,22 +284,25 @@ _FONT_SIZE = re.compile(r"font[^;\"]*?([\d.]+)px")
 _NUMBER = re.compile(r"-?\d+\.\d+")
 
 
-def tidy(svg: bytes, *, label: str, cut_top: float = 0.0) -> str:
+def tidy(svg: str, prefix: str, *, label: str, cut_top: float) -> str:
     """Matplotlib's SVG as an element for a page: scalable, and text in the page's colour.
 
-    Ids of cells and levels become `data-cells` and `data-level`. Other ids stay if something refers
-    to them (they are salted hashes), and are removed otherwise, as every figure has the same.
+    Ids of cells and levels become `data-cells` and `data-level`. Of the others, those that are used
+    get a prefix and a number: matplotlib's are hashes of coordinates, whose last digits may vary.
 
     Args:
+        prefix: Makes the ids unique on a page.
         label: A description for screen readers.
         cut_top: Points to leave out at the top.
     """
+    for number, name in enumerate(dict.fromkeys(_REFERENCE.findall(svg))):
+        svg = svg.replace(name, f"{prefix}-{number}")
+    used = set(_REFERENCE.findall(svg))
     ElementTree.register_namespace("", SVG)
     ElementTree.register_namespace("xlink", XLINK)
     root = ElementTree.fromstring(svg)
     for metadata in root.findall(f"{{{SVG}}}metadata"):
         root.remove(metadata)
-    used = set(_REFERENCE.findall(svg.decode()))
     for element in root.iter():
         for name, value in list(element.attrib.items()):
             if name.startswith("data-"):
@@ -319,7 +322,7 @@ def tidy(svg: bytes, *, label: str, cut_top: float = 0.0) -> str:
         "aria-label": label,
         "style": f"width: 100%; max-width: {width * SCALE:.0f}px; height: auto",
     }
-    least = width * READABLE / min(map(float, _FONT_SIZE.findall(svg.decode())), default=SIZE)
+    least = width * READABLE / min(map(float, _FONT_SIZE.findall(svg)), default=SIZE)
     if least > PHONE:
         root.attrib["data-wide"] = ""
         root.attrib["style"] += f"; min-width: {least:.0f}px"

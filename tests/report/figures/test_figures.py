@@ -33,6 +33,7 @@ from bench.report.figures.style import (
     Sketch,
     picture,
     settings,
+    tidy,
 )
 from bench.report.render import ABSENT, NOT_REACHED
 from bench.report.rows import Outcome
@@ -153,6 +154,13 @@ def test_no_two_pictures_of_a_page_share_an_id(pictures: Sequence[Picture]) -> N
         used = re.findall(r'url\(#([^)]+)\)|xlink:href="#([^"]+)"', drawn.svg)
         assert {first or second for first, second in used} == set(own)
     assert len(ids) == len(set(ids))
+
+
+def test_ids_are_those_of_the_page_and_not_hashes_of_coordinates() -> None:
+    svg = '<svg viewBox="0 0 9 9"><g id="x" clip-path="url(#{0})"/><clipPath id="{0}"/></svg>'
+    found = {tidy(svg.format(name), "i", label="l", cut_top=0.0) for name in ("p1f", "p2e")}
+    (text,) = found
+    assert re.findall('id="(.*?)"', text) == ["i-0"]
 
 
 def test_marks_name_their_cells_and_key_entries_their_level(pictures: Sequence[Picture]) -> None:
