@@ -74,6 +74,7 @@ class Architecture:
         why: One sentence on what it is for, shown by `bench list`.
         reference: The paper or code it follows.
         build: Builds the net with fresh random weights: images (B, C, H, W) to logits (B, classes).
+            Raises `Unfit` for a spec that the net can't be built for.
         parameters: Trainable parameters for 10 classes, 32 pixels, width 1; 0 if unknown.
         flops: FLOPs of a forward pass over one image, for 10 classes, 32 pixels, width 1: two per
             multiply-add in convolutions, linear layers and attention; 0 if unknown.
@@ -168,8 +169,11 @@ def problem(
 ) -> str:
     """Why a net can't be trained on such images; "" if it can.
 
-    One pass in training and one in evaluation, on tensors without memory; if that fails, with two
-    images on the device. The net is prepared before.
+    Tries a pass in training and one in evaluation, on meta tensors; if that fails, with two images
+    on the device.
+
+    Args:
+        prepare: Applied to the net first.
     """
     import torch
 

@@ -1,10 +1,12 @@
 """Parts shared by several convolutional nets."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
 from architectures import Spec
+
+POOL = 0  # among the layers of `plain_net`
 
 
 def conv_bn_relu(inputs: int, outputs: int, *, bias: bool = False) -> list[nn.Module]:
@@ -31,6 +33,28 @@ def kaiming(modules: Iterable[nn.Module]) -> None:
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+
+
+def plain_net(name: str, layers: Sequence[int], spec: Spec, *, bias: bool = False) -> nn.Module:
+    """A stack of 3x3 convolutions and 2x2 max-pools.
+
+    Args:
+        name: The net's name, for errors.
+        layers: The channels of each convolution at width 1, or `POOL`.
+    """
+
+    spec.require_image_size(name, at_least=2 ** layers.count(POOL))
+    modules: list[nn.Module] = []
+    channels = spec.channels
+    for width in layers:
+        if width == POOL:
+            modules.append(nn.MaxPool2d(2))
+            continue
+        modules += conv_bn_relu(channels, spec.scaled(width), bias=bias)
+        channels = spec.scaled(width)
+    net = nn.Sequential(*modules, *pooled_head(channels, spec.classes))
+    kaiming(net.modules())
+    return net
 
 
 def small_stem(net: nn.Module, path: str, spec: Spec) -> None:

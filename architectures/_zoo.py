@@ -160,7 +160,7 @@ def torchvision_adaptations(model: str, spec: Spec) -> Iterator[Callable[[], nn.
         net: nn.Module = models.get_model(model, weights=None, **options)
         if spec.channels != 3:
             path, conv = next(convolutions(net))
-            net.set_submodule(path, like(conv, channels=spec.channels))
+            net.set_submodule(path, conv_like(conv, channels=spec.channels))
         return net
 
     if size > SMALL:
@@ -190,7 +190,7 @@ def with_small_stem(net: nn.Module, stems: Sequence[str], *, drop_pool: bool) ->
             continue
         others = (other for other in named.values() if other is not conv)
         later = any(other.stride[0] > 1 for other in others)
-        net.set_submodule(path, like(conv, patch=HIERARCHICAL_PATCH if later else PATCH))
+        net.set_submodule(path, conv_like(conv, patch=HIERARCHICAL_PATCH if later else PATCH))
     if strided and drop_pool:
         for path, module in net.named_modules():
             if isinstance(module, nn.MaxPool2d) and module.stride not in (1, (1, 1)):
@@ -209,7 +209,7 @@ def with_small_timm_patches(create: Callable[..., nn.Module], size: int) -> nn.M
         (default,) = patches_of(create()).patch_size[:1]
     net = create(img_size=size * default // PATCH)
     patches = patches_of(net)
-    patches.proj = like(patches.proj, patch=PATCH)
+    patches.proj = conv_like(patches.proj, patch=PATCH)
     vars(patches).update(img_size=(size, size), patch_size=(PATCH, PATCH))
     return net
 
@@ -234,7 +234,7 @@ def with_small_patches(net: nn.Module, size: int) -> nn.Module:
         raise ValueError(f"allowed are multiples of {PATCH}")
     conv = net.get_submodule("conv_proj")
     assert isinstance(conv, nn.Conv2d)
-    small = like(conv, patch=PATCH)
+    small = conv_like(conv, patch=PATCH)
     nn.init.trunc_normal_(small.weight, std=math.sqrt(1 / small.weight[0].numel()))
     assert small.bias is not None
     nn.init.zeros_(small.bias)
@@ -253,7 +253,9 @@ def convolutions(net: nn.Module) -> Iterator[tuple[str, nn.Conv2d]]:
             yield path, module
 
 
-def like(conv: nn.Conv2d, *, channels: int | None = None, patch: int | None = None) -> nn.Conv2d:
+def conv_like(
+    conv: nn.Conv2d, *, channels: int | None = None, patch: int | None = None
+) -> nn.Conv2d:
     """A new convolution like another one, with other input channels or a smaller patch."""
     return nn.Conv2d(
         channels or conv.in_channels,

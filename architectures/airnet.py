@@ -55,7 +55,7 @@ class AirNet(nn.Module):
         widths: Channels of the three groups at width 1.
         depth: Convolutions in a group, two or three.
         momentum: Momentum of the batch norms, as torch defines it.
-        logit_scale: Factor on the logits; None for 1 / features, with the head's weights
+        logit_scale: Factor on the logits; None for 1 / features, with the head's initial weights
             scaled to a standard deviation of one.
     """
 
@@ -118,22 +118,14 @@ def fit_whitening(net: nn.Module, images_NCHW: Tensor) -> None:
 
 
 def build_airnet94(spec: Spec) -> nn.Module:
-    """Two convolutions per group.
-
-    Raises:
-        ValueError: The images are smaller than 16 pixels (there are three pools).
-    """
-    spec.require_image_size("airnet94", at_least=16)
+    """Two convolutions per group."""
+    spec.require_image_size("airnet94", at_least=16)  # whitening, then three pools
     return AirNet(spec, widths=(64, 256, 256), depth=2, momentum=0.4, logit_scale=None)
 
 
 def build_airnet96(spec: Spec) -> nn.Module:
-    """Three convolutions per group, wider, with a shortcut.
-
-    Raises:
-        ValueError: The images are smaller than 16 pixels (there are three pools).
-    """
-    spec.require_image_size("airnet96", at_least=16)
+    """Three convolutions per group, wider, with a shortcut."""
+    spec.require_image_size("airnet96", at_least=16)  # whitening, then three pools
     return AirNet(spec, widths=(128, 384, 512), depth=3, momentum=0.1, logit_scale=1 / 9)
 
 

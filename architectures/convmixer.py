@@ -8,11 +8,7 @@ PATCH = 2
 
 
 def build(spec: Spec) -> nn.Module:
-    """256 channels, 8 blocks, patches of 2 x 2, depthwise kernels of 5 x 5.
-
-    Raises:
-        ValueError: The image size is not a multiple of the patch size.
-    """
+    """256 channels, 8 blocks, patches of 2 x 2, depthwise kernels of 5 x 5."""
     from timm.models.convmixer import ConvMixer  # slow to import, so only when a net is built
 
     spec.require_image_size("convmixer", at_least=4, multiple_of=PATCH)

@@ -10,15 +10,12 @@ DEPTHS = (3, 3, 9, 3)
 
 
 def build(spec: Spec) -> nn.Module:
-    """Stages at strides 2, 4, 8 and 16, without stochastic depth.
-
-    Raises:
-        ValueError: The image size is not a multiple of 16, the stride of the last stage.
-    """
+    """Stages at strides 2, 4, 8 and 16, without stochastic depth."""
     from torchvision.models import ConvNeXt
     from torchvision.models.convnext import CNBlockConfig
 
-    spec.require_image_size("convnext_tiny", at_least=8 * PATCH, multiple_of=8 * PATCH)
+    stride = 8 * PATCH  # of the last stage
+    spec.require_image_size("convnext_tiny", at_least=stride, multiple_of=stride)
     widths = [spec.scaled(width) for width in WIDTHS]
     net: nn.Module = ConvNeXt(
         [

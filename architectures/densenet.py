@@ -7,14 +7,10 @@ from architectures._layers import small_stem
 
 
 def build(spec: Spec) -> nn.Module:
-    """Blocks of 6, 12, 24 and 16 layers, each adding 32 channels, at strides 1, 2, 4 and 8.
-
-    Raises:
-        ValueError: The images are smaller than 8 pixels, the stride of the last block.
-    """
+    """Blocks of 6, 12, 24 and 16 layers, each adding 32 channels, at strides 1, 2, 4 and 8."""
     from torchvision.models import DenseNet
 
-    spec.require_image_size("densenet121", at_least=8)
+    spec.require_image_size("densenet121", at_least=8)  # the last block's stride
     net: nn.Module = DenseNet(
         growth_rate=spec.scaled(32, multiple=4),
         block_config=(6, 12, 24, 16),

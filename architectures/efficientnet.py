@@ -19,15 +19,11 @@ STAGES = (
 
 
 def build(spec: Spec) -> nn.Module:
-    """EfficientNet-B0 at an output stride of 8, without dropout and stochastic depth.
-
-    Raises:
-        ValueError: The images are smaller than 8 pixels, the stride of the last stage.
-    """
+    """EfficientNet-B0 at an output stride of 8, without dropout and stochastic depth."""
     from torchvision.models import EfficientNet
     from torchvision.models.efficientnet import MBConvConfig
 
-    spec.require_image_size("efficientnet_b0", at_least=8)
+    spec.require_image_size("efficientnet_b0", at_least=8)  # the last stage's stride
     net: nn.Module = EfficientNet(
         [MBConvConfig(*stage, width_mult=spec.width) for stage in STAGES],
         dropout=0.0,

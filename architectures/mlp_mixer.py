@@ -8,11 +8,7 @@ PATCH = 4
 
 
 def build(spec: Spec) -> nn.Module:
-    """512 channels, 8 blocks, MLPs of 256 over the patches and of 2048 over the channels.
-
-    Raises:
-        ValueError: The image size is not a multiple of the patch size.
-    """
+    """512 channels, 8 blocks, MLPs of 256 over the patches and of 2048 over the channels."""
     from timm.models.mlp_mixer import MlpMixer  # slow to import, so only when a net is built
 
     spec.require_image_size("mlp_mixer_s4", at_least=2 * PATCH, multiple_of=PATCH)

@@ -18,14 +18,10 @@ STAGES = [
 
 
 def build(spec: Spec) -> nn.Module:
-    """MobileNetV2 at an output stride of 8; as published, widths below 1 keep the last layer.
-
-    Raises:
-        ValueError: The images are smaller than 8 pixels, the stride of the last stage.
-    """
+    """MobileNetV2 at an output stride of 8; as published, widths below 1 keep the last layer."""
     from torchvision.models import MobileNetV2
 
-    spec.require_image_size("mobilenetv2", at_least=8)
+    spec.require_image_size("mobilenetv2", at_least=8)  # the last stage's stride
     net: nn.Module = MobileNetV2(
         num_classes=spec.classes,
         width_mult=spec.width,

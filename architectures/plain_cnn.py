@@ -5,9 +5,8 @@ from functools import partial
 from torch import nn
 
 from architectures import Architecture, Spec
-from architectures._layers import conv_bn_relu, kaiming, pooled_head
+from architectures._layers import POOL, plain_net
 
-POOL = 0
 LAYERS = {
     "cnn2": (64, POOL, 128, POOL),
     "cnn4": (64, POOL, 128, POOL, 256, 256, POOL),
@@ -17,24 +16,8 @@ LAYERS = {
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`: 3x3 convolutions and pools as in `LAYERS`.
-
-    Raises:
-        ValueError: The images are too small for the number of pools.
-    """
-    layers = LAYERS[name]
-    spec.require_image_size(name, at_least=2 ** layers.count(POOL))
-    modules: list[nn.Module] = []
-    channels = spec.channels
-    for width in layers:
-        if width == POOL:
-            modules.append(nn.MaxPool2d(2))
-            continue
-        modules += conv_bn_relu(channels, spec.scaled(width))
-        channels = spec.scaled(width)
-    net = nn.Sequential(*modules, *pooled_head(channels, spec.classes))
-    kaiming(net.modules())
-    return net
+    """The net called `name`: 3x3 convolutions and pools as in `LAYERS`."""
+    return plain_net(name, LAYERS[name], spec)
 
 
 CNN2 = Architecture(

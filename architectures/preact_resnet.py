@@ -60,13 +60,9 @@ class Block(nn.Module):
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`, without dropout; every stage but the first halves the image.
-
-    Raises:
-        ValueError: The images are smaller than the stride of the last stage.
-    """
+    """The net called `name`, without dropout; every stage but the first halves the image."""
     shape = SHAPES[name]
-    spec.require_image_size(name, at_least=2 ** (len(shape.widths) - 1))
+    spec.require_image_size(name, at_least=2 ** (len(shape.widths) - 1))  # the last stage's stride
     channels = spec.scaled(shape.stem)
     modules: list[nn.Module] = [nn.Conv2d(spec.channels, channels, 3, padding=1, bias=False)]
     for stage, width in enumerate(shape.widths):

@@ -11,15 +11,11 @@ GROUP_WIDTH = 8
 
 
 def build(spec: Spec) -> nn.Module:
-    """Stages at strides 1, 1, 2 and 4.
-
-    Raises:
-        ValueError: The images are smaller than 4 pixels, the stride of the last stage.
-    """
+    """Stages at strides 1, 1, 2 and 4."""
     from torchvision.models import RegNet
     from torchvision.models.regnet import BlockParams
 
-    spec.require_image_size("regnetx_200mf", at_least=4)
+    spec.require_image_size("regnetx_200mf", at_least=4)  # the last stage's stride
     stages = len(DEPTHS)
     net: nn.Module = RegNet(
         BlockParams(

@@ -94,13 +94,9 @@ class ResNet(nn.Module):
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`.
-
-    Raises:
-        ValueError: The images are smaller than the stride of the last stage.
-    """
+    """The net called `name`."""
     shape = SHAPES[name]
-    spec.require_image_size(name, at_least=2 ** (len(shape.depths) - 1))
+    spec.require_image_size(name, at_least=2 ** (len(shape.depths) - 1))  # the last stage's stride
     return ResNet(spec, shape)
 
 

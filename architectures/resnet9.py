@@ -50,12 +50,8 @@ class ResNet9(nn.Module):
 
 
 def build(spec: Spec) -> nn.Module:
-    """The net as published.
-
-    Raises:
-        ValueError: The images are smaller than 8 pixels (there are three pools).
-    """
-    spec.require_image_size("resnet9", at_least=8)
+    """The net as published."""
+    spec.require_image_size("resnet9", at_least=8)  # three pools
     return ResNet9(spec)
 
 

@@ -37,14 +37,10 @@ def shuffled(x_BCHW: Tensor) -> Tensor:
 
 
 def build(spec: Spec) -> nn.Module:
-    """The net of width 1x, at an output stride of 8.
-
-    Raises:
-        ValueError: The images are smaller than 8 pixels, the stride of the last stage.
-    """
+    """The net of width 1x, at an output stride of 8."""
     from torchvision.models import ShuffleNetV2
 
-    spec.require_image_size("shufflenetv2", at_least=8)
+    spec.require_image_size("shufflenetv2", at_least=8)  # the last stage's stride
     net: nn.Module = ShuffleNetV2(
         [4, 8, 4],
         [spec.scaled(channels) for channels in STAGES],

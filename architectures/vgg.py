@@ -5,9 +5,8 @@ from functools import partial
 from torch import nn
 
 from architectures import Architecture, Spec
-from architectures._layers import conv_bn_relu, kaiming, pooled_head
+from architectures._layers import POOL, plain_net
 
-POOL = 0
 LAYERS = {
     "vgg11_bn": (64, POOL, 128, POOL, 256, 256, POOL, 512, 512, POOL, 512, 512, POOL),
     "vgg16_bn": (
@@ -21,25 +20,9 @@ LAYERS = {
 
 
 def build(name: str, spec: Spec) -> nn.Module:
-    """The net called `name`: 3x3 convolutions and pools as in `LAYERS`.
-
-    Raises:
-        ValueError: The images are smaller than 32 pixels (there are five pools).
-    """
-    layers = LAYERS[name]
-    spec.require_image_size(name, at_least=2 ** layers.count(POOL))
-    modules: list[nn.Module] = []
-    channels = spec.channels
-    for width in layers:
-        if width == POOL:
-            modules.append(nn.MaxPool2d(2))
-            continue
-        # The batch norm cancels the bias; it is kept for the published parameter count.
-        modules += conv_bn_relu(channels, spec.scaled(width), bias=True)
-        channels = spec.scaled(width)
-    net = nn.Sequential(*modules, *pooled_head(channels, spec.classes))
-    kaiming(net.modules())
-    return net
+    """The net called `name`: 3x3 convolutions and pools as in `LAYERS`."""
+    # Batch norm cancels the bias, which is kept for the published number of parameters.
+    return plain_net(name, LAYERS[name], spec, bias=True)
 
 
 VGG11_BN = Architecture(

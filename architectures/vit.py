@@ -12,9 +12,6 @@ def build(spec: Spec) -> nn.Module:
     """192 channels, 12 blocks, 3 heads of 64 channels, a class token, learned positions.
 
     The width scales channels and heads, so that heads keep 64 channels where possible.
-
-    Raises:
-        ValueError: The image size is not a multiple of the patch size.
     """
     from timm.models.vision_transformer import VisionTransformer  # slow to import
 

@@ -101,7 +101,7 @@ def test_channels_last_stays_and_gives_the_same_logits(name: str) -> None:
     net = make(name).double()
     x_BCHW = images().double()
     expected_BK = net(x_BCHW)
-    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = net.to(memory_format=torch.channels_last)
     lost: list[str] = []
     for layer_name, layer in net.named_modules():
         if isinstance(layer, nn.Conv2d | nn.BatchNorm2d | nn.MaxPool2d):
@@ -123,7 +123,7 @@ def note_if_lost(
 
 @pytest.mark.parametrize("name", DEFAULT_FIRST)
 def test_bf16_trains_with_finite_numbers(name: str) -> None:
-    net = make(name).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = make(name).to(memory_format=torch.channels_last)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         loss = F.cross_entropy(net(images().to(memory_format=torch.channels_last)), torch.arange(4))
     loss.backward()
@@ -207,7 +207,7 @@ def test_scaled_channels_are_multiples(channels: int, width: float, multiple: in
 )
 def test_spec_refuses_what_no_net_has(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="a net needs"):
-        architectures.build("cnn2", **wrong)  # type: ignore[arg-type]
+        architectures.build("cnn2", **wrong)
 
 
 def test_listing_needs_no_timm_and_no_bench() -> None:
@@ -306,16 +306,16 @@ def test_lazy_modules_are_initialised_and_the_seed_decides_their_weights() -> No
         name="lazy", why="a test", reference="-", build=lazy_net, parameters=1, flops=1
     )
     origin = Origin(name="mine.py", digest="0", place="/mine.py")
-    architectures.catalog.join([entry], origin)
+    architectures.catalog.register([entry], origin)
     try:
         nets = []
         for _ in range(2):
             torch.manual_seed(7)
             nets.append(architectures.build("lazy", image_size=9))
         shape = {"classes": 10, "image_size": 9, "channels": 3, "width": 1.0, "batch_size": 4}
-        assert architectures.problem("lazy", **shape) == ""  # type: ignore[arg-type]
+        assert architectures.problem("lazy", **shape) == ""
     finally:
-        architectures.catalog.leave(origin)
+        architectures.catalog.unregister(origin)
     first, second = (net.state_dict() for net in nets)
     assert first["3.weight"].shape == (10, 8 * 7 * 7)
     assert all(torch.equal(first[name], second[name]) for name in first)

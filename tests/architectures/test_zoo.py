@@ -106,7 +106,7 @@ def test_an_unfit_net_is_refused(name: str, changes: dict[str, float], message: 
         torch.device("meta"),
         pytest.raises(Unfit, match=f"^{re.escape(f'{name} {message}')}.*$") as error,
     ):
-        architectures.build(name, **changes)  # type: ignore[arg-type]
+        architectures.build(name, **changes)
     assert "\n" not in str(error.value)
     assert status_of(error.value) == "skipped"
 
