@@ -98,7 +98,7 @@ def _variation(cell: Cell, draw: random.Random, step: int, steps: int) -> Cell:
     low, high = LR_RANGE
     lr = default.recipe.lr * 2 ** (low + (high - low) * (step + draw.random()) / steps)
     weight_decay = default.recipe.weight_decay * 10 ** draw.uniform(*WEIGHT_DECAY_RANGE)
-    needs_own_schedule = optimizers.catalog.get(cell.optimizer).settles
+    needs_own_schedule = optimizers.catalog.get(cell.optimizer).schedule_free
     schedule = draw.choice(sorted(SCHEDULES))
     recipe = replace(
         default.recipe,

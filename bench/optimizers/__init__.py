@@ -1,4 +1,4 @@
-"""Optimizers: one file for each or for a family, found by looking in this folder."""
+"""Optimizers: a file for each one or each family, found by scanning this folder."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer as TorchOptimizer
 
-BATCH_SIZE = 128  # batch size that default learning rates are for
+BATCH_SIZE = 128  # the batch size of default learning rates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +23,12 @@ class Optimizer:
         build: Makes the torch optimizer for a net and a recipe, at the peak learning rates.
         recipe: Settings for architectures without their own recipe, at `BATCH_SIZE`.
         options: Its other settings with their defaults, such as "momentum".
-        grows: How the default learning rate grows with the batch size: in proportion (SGD,
-            arXiv:1706.02677) or with the root (Adam and related ones, arXiv:2205.10287).
+        lr_scaling: How the default learning rate grows with the batch size: linearly (SGD,
+            arXiv:1706.02677) or with the square root (Adam and relatives, arXiv:2205.10287).
         passes: Forward and backward passes per step; if more than one, `step` takes a function
             that clears the gradients, runs another pass, and returns the loss.
-        settles: Whether it evaluates other weights than it trains, with the methods `eval` and
-            `train` of schedulefree's optimizers.
+        schedule_free: Whether it evaluates other weights than it trains, and switches between them
+            by `eval` and `train`, as schedulefree's optimizers do.
         capturable: Whether a CUDA graph can capture a step: everything that changes between steps,
             including the rate, is in tensors that are zero before the first step.
         version: Raised when the update or a setting changes, so that old results are not reused.
@@ -40,9 +40,9 @@ class Optimizer:
     build: "Callable[[nn.Module, Recipe], TorchOptimizer]"
     recipe: Recipe
     options: Mapping[str, float] = field(default_factory=dict)
-    grows: Literal["in proportion", "with the root"] = "with the root"
+    lr_scaling: Literal["linear", "sqrt"] = "sqrt"
     passes: int = 1
-    settles: bool = False
+    schedule_free: bool = False
     capturable: bool = False
     default: bool = False
     version: int = 1
@@ -50,7 +50,7 @@ class Optimizer:
     def default_recipe(self, batch_size: int) -> Recipe:
         """The settings for an architecture without its own recipe, including all options."""
         growth = batch_size / BATCH_SIZE
-        factor = growth if self.grows == "in proportion" else math.sqrt(growth)
+        factor = growth if self.lr_scaling == "linear" else math.sqrt(growth)
         options = tuple({**self.options, **dict(self.recipe.options)}.items())
         return replace(self.recipe, lr=self.recipe.lr * factor, options=options)
 

@@ -42,7 +42,7 @@ SCHEDULE_FREE_ADAMW = Optimizer(
         lr=5e-3, weight_decay=0.05, schedule="constant", warmup=0.05, label_smoothing=0.1
     ),
     options={"beta1": 0.9, "beta2": 0.99, "eps": 1e-8},
-    settles=True,
+    schedule_free=True,
 )
 SCHEDULE_FREE_SGD = Optimizer(
     name="schedule_free_sgd",
@@ -52,6 +52,6 @@ SCHEDULE_FREE_SGD = Optimizer(
     # Its momentum averages gradients instead of summing them, hence ten times SGD's rate.
     recipe=Recipe(lr=1.0, weight_decay=5e-4, schedule="constant", warmup=0.05, label_smoothing=0.1),
     options={"momentum": 0.9},
-    grows="in proportion",
-    settles=True,
+    lr_scaling="linear",
+    schedule_free=True,
 )

@@ -26,7 +26,7 @@ SHORT_RUN = 100  # steps; a shorter run is measured before and after it only
 
 @dataclass(kw_only=True)
 class Ceiling:
-    """Times steps on one cached batch before, during and after a run, in the same conditions.
+    """Times steps on one cached batch before, during and after a run, in the run's conditions.
 
     Args:
         batch: Real images with random labels.
@@ -44,19 +44,18 @@ class Ceiling:
     steps_s: list[float] = field(default_factory=list)
 
     def try_to_capture(self, draft: RecordBuilder) -> None:
-        """Captures steps if the run's are captured; records a failure in the draft."""
+        """Captures a step if the run's steps are captured; records a failure in the draft."""
         self.capture = capture_for(draft, self.parts)
         if self.capture is None:
             return
         with self.memory.excluded():
-            self.captured = self._captured(draft, self.capture)
+            step = freeze_as_at_midpoint(fresh_step(self.parts))
+            states = [step.freeze_state]
+            self.captured = try_to_capture(
+                draft, self.parts, step, self.batch, self.capture, states
+            )
         if self.captured is None:
             self.capture = None
-
-    def _captured(self, draft: RecordBuilder, capture: Capture) -> CapturedStep | None:
-        step = frozen_as_halfway(fresh_step(self.parts))
-        states = [step.freeze_state]
-        return try_to_capture(draft, self.parts, step, self.batch, capture, states)
 
     @property
     def run_steps(self) -> int:
@@ -84,16 +83,16 @@ class Ceiling:
 
     def _step(self) -> Callable[[], object]:
         if self.captured is None:
-            return partial(frozen_as_halfway(fresh_step(self.parts)), *self.batch)
+            return partial(freeze_as_at_midpoint(fresh_step(self.parts)), *self.batch)
         self.captured.restore()
-        frozen_as_halfway(self.captured.step)
+        freeze_as_at_midpoint(self.captured.step)
         return self.captured
 
     def measure_during(self, training: Step, epoch: int) -> None:
         """Measures after epoch `epoch` (from 0) if one is due; does not affect the run."""
         due = epoch + 1 in epochs_to_measure_after(self.parts.cell.epochs)
         if due and self.run_steps >= SHORT_RUN:
-            with undisturbed(self.parts, training):
+            with restoring(self.parts, training):
                 self.measure()
 
 
@@ -103,7 +102,7 @@ def epochs_to_measure_after(epochs: int) -> set[int]:
 
 
 @contextmanager
-def undisturbed(parts: Parts, training: Step) -> Iterator[None]:
+def restoring(parts: Parts, training: Step) -> Iterator[None]:
     """Restores weights, random state and freezing after the `with` block."""
     module = parts.net.module
     weights = {name: value.clone() for name, value in module.state_dict().items()}
@@ -120,10 +119,10 @@ def undisturbed(parts: Parts, training: Step) -> Iterator[None]:
             training.freezing.restore()
 
 
-def frozen_as_halfway(step: Step) -> Step:
-    """The step, in the freeze state of the middle of the run."""
+def freeze_as_at_midpoint(step: Step) -> Step:
+    """Puts the step into the freeze state of the middle of the run, and returns it."""
     if step.freezing is not None:
-        step.freezing.go_halfway()
+        step.freezing.go_to_midpoint()
     return step
 
 

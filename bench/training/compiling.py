@@ -2,14 +2,13 @@
 
 from collections.abc import Callable
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from bench.cell import Cell
+from bench.cell import Cell
 
 Loss = Callable[..., Tensor]
 POOL_BACKWARD = torch.ops.aten.max_pool2d_with_indices_backward
@@ -17,7 +16,7 @@ CACHE_TAG = "max_pool2d backward as a gather"
 
 
 def gather_in_pools() -> None:
-    """Makes Inductor compute the backward pass of max_pool2d by a gather; safe to call again.
+    """Makes Inductor compute the backward pass of max_pool2d by a gather; safe to call twice.
 
     Its own decomposition fills zeros at full resolution in float32, adds to them atomically and
     casts the sum (https://github.com/pytorch/pytorch/issues/195123): a step of airnet94 with 2,000
@@ -32,14 +31,14 @@ def gather_in_pools() -> None:
     torch.compiler.config.cache_key_tag = CACHE_TAG
 
 
-def compiled_net(net: nn.Module, cell: "Cell") -> nn.Module:
+def compiled_net(net: nn.Module, cell: Cell) -> nn.Module:
     """The compiled net, for one shape of batches."""
     gather_in_pools()
-    made: nn.Module = torch.compile(net, dynamic=False, options=options(cell))  # type: ignore[assignment]
-    return made
+    compiled: nn.Module = torch.compile(net, dynamic=False, options=options(cell))  # type: ignore[assignment]
+    return compiled
 
 
-def options(cell: "Cell") -> dict[str, Any] | None:
+def options(cell: Cell) -> dict[str, Any] | None:
     """Inductor's options for a cell; None for its defaults."""
     if cell.device != "cuda":
         return None
@@ -49,7 +48,7 @@ def options(cell: "Cell") -> dict[str, Any] | None:
     return chosen
 
 
-def loss_of(cell: "Cell") -> Loss:
+def loss_of(cell: Cell) -> Loss:
     """Cross-entropy; compiled on a GPU, where it would launch about 20 kernels.
 
     It is a graph of its own, so that nets need not be compiled again for each smoothing and kind of

@@ -29,7 +29,7 @@ class SlicedConv2d(nn.Conv2d):
 
 
 def avoid_faulty_kernels(net: nn.Module, device: torch.device) -> None:
-    """Replaces the convolutions that would meet the faulty kernel, in place."""
+    """Replaces the convolutions that would call the faulty kernel, in place."""
     below = faulty_below(device)
     for module in net.modules():
         if is_affected(module, below):
@@ -44,7 +44,7 @@ def faulty_below(device: torch.device) -> int:
 
 
 class FaultyCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes convolutions that meet the faulty kernel though no `nn.Conv2d` makes them.
+    """Notes convolutions that would call the faulty kernel without being an `nn.Conv2d`.
 
     Args:
         device: Where the net will be trained; it may be tried elsewhere.
@@ -56,7 +56,7 @@ class FaultyCalls(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.found = ""
 
     def prepare(self, net: nn.Module) -> None:
-        """Replaces what is an `nn.Conv2d`, and forgets what the net did before."""
+        """Replaces affected `nn.Conv2d` modules, and forgets earlier calls."""
         avoid_faulty_kernels(net, self.device)
         self.found = ""
 

@@ -35,17 +35,9 @@ class Graph(Protocol):
         ...
 
 
-class Capture(Protocol):
-    """A way to capture work: `CudaCapture`, or a test's stand-in for it."""
-
-    def __call__(self, work: Callable[[], None], generators: Sequence[torch.Generator]) -> Graph:
-        """Runs `work` a few times, then captures it.
-
-        Args:
-            work: Operations on tensors with fixed addresses.
-            generators: Random generators it uses, apart from the device's default one.
-        """
-        ...
+# Runs work (operations on tensors with fixed addresses) a few times, then captures it; the
+# generators are those that it uses besides the device's default one.
+Capture = Callable[[Callable[[], None], Sequence[torch.Generator]], Graph]
 
 
 class CudaCapture:
@@ -196,7 +188,7 @@ def capture_step(
 
 
 def capture_for(draft: RecordBuilder, parts: Parts) -> Capture | None:
-    """How to capture the run's steps; None if they are launched. Noted in the draft."""
+    """How to capture the run's steps; None if they are launched. The draft says which, and why."""
     if parts.device.type != "cuda":
         return None
     if not parts.cell.compile:
@@ -219,7 +211,7 @@ def try_to_capture(
 ) -> CapturedStep | None:
     """`capture_step`; None if it fails, which makes the run's times suspect.
 
-    A step whose capture failed cannot be used any more.
+    After a failure, `step` must not be used any more.
     """
     try:
         with draft.timed("capture_s"):
@@ -262,8 +254,8 @@ def build_trainer(
     If the pipeline makes its batches entirely on the device, the graphs include that.
 
     Args:
-        capture: None if steps are launched.
-        batch: A batch with the shapes of all others.
+        capture: How to capture steps; None to launch them.
+        batch: A batch of the shapes that all batches have.
     """
     step = fresh_step(parts)
     if capture is None:

@@ -1,4 +1,4 @@
-"""Counts and checks the batches of a run: what was seen counts, not what was promised."""
+"""Counts and checks the batches that a pipeline delivers in a run."""
 
 from collections.abc import Generator, Iterable, Iterator
 
@@ -18,7 +18,7 @@ Form = tuple[object, ...]
 
 
 class Delivery:
-    """What a pipeline delivers in a run, compared with what the run asked of it.
+    """What a pipeline delivers in a run, compared with what was requested.
 
     Shape, type and device are compared for each batch, and batches are counted in each epoch.
     Values are read only off the training clock: pixels in the warm-up, labels after each epoch.
@@ -50,7 +50,7 @@ class Delivery:
         self._mixed_form: Form = (shape, dtype, place, mixed, torch.float32, place)
 
     def epoch(self, index: int) -> Iterator[Batch]:
-        """The batches of an epoch; waits for nothing on the device.
+        """The batches of an epoch; never waits for the device.
 
         Raises:
             BrokenPromise: A batch has another form, or the number of batches is wrong.
@@ -94,7 +94,7 @@ class Delivery:
         return batch
 
     def check_cursor(self, cursor: Cursor) -> None:
-        """Checks an epoch of a cursor, whose batches nobody sees later; BrokenPromise if wrong."""
+        """Checks an epoch of a cursor, as replays cannot be checked; raises BrokenPromise."""
         cursor.begin(WARMUP_EPOCH)
         for _ in self._checked((cursor.next() for _ in range(self.steps_per_epoch)), WARMUP_EPOCH):
             pass

@@ -1,4 +1,4 @@
-"""Parameters that are trained only during a part of a run."""
+"""Parameters that are trained only during the first part of a run."""
 
 import math
 
@@ -40,7 +40,7 @@ class Freezing:
         """The step at which the current freeze state began."""
         return max((change for change in self.changes if change <= self._step), default=0)
 
-    def go_halfway(self) -> None:
+    def go_to_midpoint(self) -> None:
         """Goes to the freeze state in the middle of the run."""
         self.go_to(self._steps // 2)
 

@@ -34,8 +34,8 @@ class Step:
         passes: If more than one, `optimizer.step` gets a function that runs another pass, which
             replaces the gradients.
         average: Average of the weights, if any.
-        recent: Images of the last steps, for optimizers that evaluate other weights than they
-            train; None for all others.
+        recent: Images of the last steps, from which schedule-free optimizers refresh batch-norm
+            statistics; None for all others.
     """
 
     model: nn.Module
@@ -68,12 +68,12 @@ class Step:
     def update(self, images_BCHW: Tensor, labels: Tensor) -> None:
         """The optimizer's update, after `backward`, including its further passes."""
         if self.passes > 1:
-            self.optimizer.step(partial(self.again, images_BCHW, labels))  # type: ignore[arg-type]
+            self.optimizer.step(partial(self.closure, images_BCHW, labels))  # type: ignore[arg-type]
         else:
             self.optimizer.step()
 
-    def again(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
-        """Another pass, as torch's closures are: clears the gradients and returns the loss.
+    def closure(self, images_BCHW: Tensor, labels: Tensor) -> Tensor:
+        """Another pass for `optimizer.step`: clears the gradients, and returns the loss.
 
         Source: https://docs.pytorch.org/docs/stable/optim.html#optimizer-step-closure
         """

@@ -29,7 +29,7 @@ class LRSchedule:
             [peak * factor(step) for peak, factor in zip(peaks, factors, strict=True)]
             for step in range(steps + 1)
         ]
-        self._device: _DeviceTable | None = None
+        self._table_SG: Tensor | None = None
         self.go_to(0)
 
     def highest(self, step: int) -> float:
@@ -38,48 +38,32 @@ class LRSchedule:
 
     def to_device(self, device: torch.device) -> None:
         """Makes the groups' rates float32 tensors () on `device`."""
-        self._device = _DeviceTable(self._table, device)
-        for group, rate in zip(self._groups, self._device.rates_G, strict=True):
+        self._table_SG = torch.tensor(self._table, device=device)
+        self._step_1 = torch.zeros(1, dtype=torch.int64, device=device)
+        self._rates_G = self._table_SG[0].clone()
+        for group, rate in zip(self._groups, self._rates_G, strict=True):
             group["lr"] = rate
         self.go_to(self._step)
 
     def go_to(self, step: int) -> None:
         """Sets the rates that apply after `step` steps."""
         self._step = step
-        if self._device is not None:
-            self._device.go_to(step)
-        else:
-            self._set()
+        if self._table_SG is not None:
+            self._step_1.fill_(min(step, len(self._table) - 1))
+        self._set()
 
     def step(self) -> None:
         """Sets the rates of the next step."""
-        if self._device is not None:
-            self._device.step()
+        if self._table_SG is not None:
+            self._step_1.add_(1).clamp_(max=len(self._table) - 1)
         else:
             self._step += 1
-            self._set()
+        self._set()
 
     def _set(self) -> None:
+        if self._table_SG is not None:
+            self._rates_G.copy_(self._table_SG.index_select(0, self._step_1)[0])
+            return
         rates = self._table[min(self._step, len(self._table) - 1)]
         for group, rate in zip(self._groups, rates, strict=True):
             group["lr"] = rate
-
-
-class _DeviceTable:
-    """The rates (steps, groups) and the current step, on a device."""
-
-    def __init__(self, table: list[list[float]], device: torch.device) -> None:
-        self._table_SG = torch.tensor(table, device=device)
-        self._step_1 = torch.zeros(1, dtype=torch.int64, device=device)
-        self.rates_G: Tensor = self._table_SG[0].clone()
-
-    def go_to(self, step: int) -> None:
-        self._step_1.fill_(min(step, len(self._table_SG) - 1))
-        self._read()
-
-    def step(self) -> None:
-        self._step_1.add_(1).clamp_(max=len(self._table_SG) - 1)
-        self._read()
-
-    def _read(self) -> None:
-        self.rates_G.copy_(self._table_SG.index_select(0, self._step_1)[0])

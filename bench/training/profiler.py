@@ -97,7 +97,7 @@ def profile_steps(trainer: "Trainer", pipeline: "Pipeline", epoch: int) -> Profi
 
 
 def _steps(trainer: "Trainer", pipeline: "Pipeline", epoch: int) -> Generator[None, None, None]:
-    """Takes a step each time it is advanced, in the way that the run did."""
+    """Takes a step each time it is advanced, launched or replayed as in the run."""
     from torch.profiler import record_function
 
     captured = trainer.captured

@@ -23,7 +23,7 @@ from bench.record import Compiled, Point, Timings
 from bench.store.artifacts import keep_example
 from bench.store.files import StoreError
 from bench.store.store import Store
-from bench.training.ceiling import Ceiling, frozen_as_halfway, throughput
+from bench.training.ceiling import Ceiling, freeze_as_at_midpoint, throughput
 from bench.training.cuda_graph import Trainer, build_trainer
 from bench.training.delivery import WARMUP_EPOCH
 from bench.training.loop import Predictions, Step, cached_step_s, padded, predict
@@ -90,12 +90,12 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
             compare_again()
         if draft.job.profile:
             with draft.untimed():
-                frozen_as_halfway(trainer.step)
+                freeze_as_at_midpoint(trainer.step)
                 keep_profile(store, run.id, run.name, trainer, parts.pipeline, WARMUP_EPOCH)
 
 
 def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemory) -> Ceiling:
-    """Triggers all one-off costs, with random labels, and measures the ceiling."""
+    """Pays all one-off costs, with random labels, and measures the ceiling."""
     cell = parts.cell
     start, cache = time.perf_counter(), CacheWatch()
     batch = first_batch(parts)
@@ -121,16 +121,15 @@ def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemo
     update_key = f"{net_key} by {cell.optimizer}"
     costs_s, code = shared.first_cost_s, shared.first_compiled
     draft.timings["first_batch_s"] = costs_s.setdefault(pipeline_key, first_batch_s)
-    draft.timings["compile_s"] = costs_s.setdefault(
-        net_key, max(0.0, compile_s)
-    ) + costs_s.setdefault(update_key, update_s)
+    net_s = costs_s.setdefault(net_key, max(0.0, compile_s))
+    draft.timings["compile_s"] = net_s + costs_s.setdefault(update_key, update_s)
     draft.compiled = origin_of_code(
         code.setdefault(pipeline_key, pipeline_code) + code.setdefault(net_key, cache.new())
     )
     ceiling = Ceiling(parts=parts, batch=batch, memory=memory)
     ceiling.try_to_capture(draft)
-    alike = cell.device == "cpu" and step.freezing is None  # as the ceiling's steps
-    ceiling.measure(min(warm_s), warm_s if alike else ())
+    same_steps = cell.device == "cpu" and step.freezing is None  # as the ceiling takes
+    ceiling.measure(min(warm_s), warm_s if same_steps else ())
     draft.timings["warmup_s"] = time.perf_counter() - start
     return ceiling
 
@@ -167,7 +166,7 @@ def first_batch(parts: Parts) -> Batch:
 
 
 def evaluation_s(parts: Parts, batch: Batch) -> float:
-    """Seconds of an evaluation batch of training images, which builds its graph off the clock."""
+    """Seconds to evaluate a batch of training images; the first time, this compiles the graph."""
     evaluation = parts.test.request
     images_BCHW = padded(batch[0], evaluation.batch_size, evaluation.memory_format)
     clock = TrainingClock(parts.device)
@@ -186,7 +185,10 @@ def fit(
     with draft.timed("warmup_s"):
         trainer = build_trainer(draft, parts, ceiling.capture, ceiling.batch)
     step, steps = trainer.step, parts.delivery.steps_per_epoch
-    fit_to_data(draft, parts, clock)
+    if parts.fitting_NHWC is not None:
+        with clock.running():
+            fit_net(parts)
+        draft.timings["fit_s"] = clock.wall_s
     seen = 0
     for epoch in range(parts.cell.epochs):
         before_s = clock.wall_s
@@ -237,17 +239,8 @@ def check_finite(cell: Cell, point: Point, kind: str, loss: float | None) -> Non
         )
 
 
-def fit_to_data(draft: RecordBuilder, parts: Parts, clock: TrainingClock) -> None:
-    """Fits the part of the net that is fitted instead of trained (whitening); timed."""
-    if parts.fitting_NHWC is None:
-        return
-    with clock.running():
-        fit_net(parts)
-    draft.timings["fit_s"] = clock.wall_s
-
-
 def fit_net(parts: Parts) -> None:
-    """Fits the untrained part of the net, if any, to the first training images."""
+    """Fits the part of the net that isn't trained (whitening), if any, to training images."""
     fit_part = architectures.get(parts.cell.architecture).fit
     if fit_part is not None and parts.fitting_NHWC is not None:
         normalise = Normaliser(parts.training, parts.device)

@@ -27,7 +27,7 @@ from pipelines.base import Pipeline, derive_seed
 from pipelines.sources.base import Images
 from pipelines.sources.split import reduced, training_and_validation
 
-REFRESH_BATCHES = 8  # training batches that batch-norm statistics are refreshed from
+REFRESH_BATCHES = 8  # recent training batches, to refresh batch-norm statistics from
 NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 EVALUATION_BATCH = {"cuda": 1000, "cpu": 250}  # images
 
@@ -68,7 +68,7 @@ class Parts:
 
     Args:
         fitting_NHWC: The first training images, uint8 on the device, if a part of the net is
-            fitted to them instead of trained.
+            fitted to images instead of trained.
     """
 
     cell: Cell
@@ -113,7 +113,7 @@ def prepare(draft: RecordBuilder, shared: Shared, device: torch.device) -> Parts
     with draft.timed("build_s"):
         if cell.compile or building.parse(cell.pipeline).mode == "compiled":
             shared.start_compiler(device)
-        if isinstance(run.versions.get("architecture"), str):  # of a plugin: not in the plan
+        if isinstance(run.versions.get("architecture"), str):  # a plugin's; the plan ran no code
             check_net(cell, data.train, device)
         net = build_net(cell, run.seed, data.train, device, shared)
         build = partial(pipelines.build, cell.pipeline, device=device, dtype=dtype, seed=run.seed)
@@ -191,7 +191,7 @@ def build_net(cell: Cell, seed: int, images: Images, device: torch.device, share
         width=cell.width,
     ).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe_of(cell).weights == "bf16":
-        halve(module)
+        convert_to_bf16(module)
     avoid_faulty_kernels(module, device)
     if not cell.compile:
         return Net(module=module, forward=module)
@@ -205,8 +205,8 @@ def build_net(cell: Cell, seed: int, images: Images, device: torch.device, share
     return net
 
 
-def halve(net: nn.Module) -> None:
-    """Makes the weights bfloat16, in place, except for those of norms."""
+def convert_to_bf16(net: nn.Module) -> None:
+    """Converts the weights to bfloat16, in place, except for those of norms."""
     for module in net.modules():
         if not isinstance(module, NORMS):
             for parameter in module.parameters(recurse=False):
@@ -240,7 +240,7 @@ def fresh_step(parts: Parts) -> Step:
         passes=entry.passes,
         freezing=freezing if freezing.changes else None,
         average=None if recipe.average == "none" else WeightAverage(module, recipe, steps),
-        recent=deque(maxlen=REFRESH_BATCHES) if entry.settles else None,
+        recent=deque(maxlen=REFRESH_BATCHES) if entry.schedule_free else None,
     )
 
 

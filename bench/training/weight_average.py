@@ -14,8 +14,9 @@ UPDATE_EVERY = 5  # steps
 class WeightAverage:
     """An exponential moving average of all weights and statistics of a net.
 
-    "ema" only evaluates the average. "lookahead" resets the net to the average at each update, with
-    a decay that grows with the cube of the progress, as in hlb-CIFAR10 and cifar10-airbench.
+    With "ema" the average is only evaluated. With "lookahead" each update also resets the net to
+    the average, and the decay grows with the cube of the progress, as in hlb-CIFAR10 and
+    cifar10-airbench.
 
     torch's `AveragedModel` keeps the average in a second net. Compiled nets and captured graphs are
     bound to their tensors, so this class swaps the values in place.

@@ -24,11 +24,10 @@ from bench.cell import Run
 from bench.executors.protocol import ENVIRONMENT
 from bench.grid.options import RunOptions
 from bench.grid.plan import choose_cells, choose_config
-from bench.machine.clock import TrainingClock
 from bench.machine.environment import Probe
 from bench.training.loop import predict
 from bench.training.metrics import quick_scores
-from bench.training.run import first_batch, fit_to_data
+from bench.training.run import first_batch, fit_net
 from bench.training.setup import fresh_step
 from tests.benchmarks.common import conditions, median_ratio, prepared, print_figures, serve, side
 from tests.benchmarks.plain_airnet94 import Plain
@@ -57,12 +56,12 @@ class Suite:
     """A run of the suite, a step at a time."""
 
     def __init__(self, precision: str) -> None:
-        self.builder, self.parts = prepared(run_of_airnet94(precision))
+        _, self.parts = prepared(run_of_airnet94(precision))
         fresh_step(self.parts)(*first_batch(self.parts))
 
     def steps(self) -> Iterator[None]:
         step = fresh_step(self.parts)
-        fit_to_data(self.builder, self.parts, TrainingClock(CPU))
+        fit_net(self.parts)
         loss_sum = torch.zeros(())
         for epoch in range(self.parts.cell.epochs):
             for batch in self.parts.pipeline.epoch(epoch):

@@ -150,7 +150,7 @@ def test_schedule_rises_to_one_and_ends_near_zero(name: str) -> None:
     assert found[: peak + 1] == sorted(found[: peak + 1])
     assert found[peak:] == sorted(found[peak:], reverse=True)
     assert found[0] >= 0.05, "the first step should not be wasted"
-    assert found[-1] == 1.0 if entry.settles else 0 <= found[-1] <= 0.01
+    assert found[-1] == 1.0 if entry.schedule_free else 0 <= found[-1] <= 0.01
 
 
 SCHEDULE_FREE = ["schedule_free_adamw", "schedule_free_sgd"]

@@ -18,12 +18,12 @@ LABELS_N = torch.randint(0, 10, (BATCH,), generator=DRAWS)
 
 
 def ours_like(plain: Net) -> nn.Module:
-    net = architectures.build("airnet94").to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net = architectures.build("airnet94").to(memory_format=torch.channels_last)
     with torch.no_grad():
         for ours, theirs in zip(net.parameters(), in_our_order(plain), strict=True):
             assert ours.requires_grad == theirs.requires_grad
             ours.copy_(theirs)
-    return net  # type: ignore[no-any-return]
+    return net
 
 
 def in_our_order(plain: Net) -> list[nn.Parameter]:

@@ -53,9 +53,9 @@ def test_measuring_is_harmless(cell: Cell, tmp_path: Path, monkeypatch: pytest.M
     wanted = run(cell, tmp_path / "not")
     assert outcome(found) == outcome(wanted)
     assert found.metrics == replace(
-        wanted.metrics,  # type: ignore[type-var]
-        time_to_accuracy_s=found.metrics.time_to_accuracy_s,  # type: ignore[union-attr]
-        time_to_accuracy_with_compile_s=found.metrics.time_to_accuracy_with_compile_s,  # type: ignore[union-attr]
+        wanted.metrics,
+        time_to_accuracy_s=found.metrics.time_to_accuracy_s,
+        time_to_accuracy_with_compile_s=found.metrics.time_to_accuracy_with_compile_s,
     )
 
 

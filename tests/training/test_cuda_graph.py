@@ -142,7 +142,7 @@ def test_dropout_is_redrawn_at_each_replay() -> None:
         sums = []
         for group in step.optimizer.param_groups:
             group["lr"].zero_()
-        step.schedule._device._table_SG.zero_()  # type: ignore[union-attr]
+        step.schedule._table_SG.zero_()
         for _ in range(4):
             replay.loss_sum.zero_()
             replay()
@@ -183,10 +183,10 @@ def test_a_failed_capture_releases_its_generators(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Nothing)
     monkeypatch.setattr(torch.cuda, "graph", graph)
     draws, stream = torch.Generator(), SimpleNamespace(device="cpu")
-    with generators_released([draws], stream):  # type: ignore[arg-type]
+    with generators_released([draws], stream):
         pass
     assert not done
-    with pytest.raises(ValueError, match="first"), generators_released([draws], stream):  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="first"), generators_released([draws], stream):
         raise ValueError("the first error")
     assert done == [draws, stream, "ended"]
 

@@ -39,11 +39,11 @@ def test_a_parameter_changes_only_during_its_share_of_the_run(share: float, end:
     assert not net[1].weight.requires_grad, "what was never trained stays so"
 
 
-def test_go_halfway_sets_the_state_of_the_middle_of_the_run() -> None:
+def test_go_to_midpoint_sets_the_state_of_the_middle_of_the_run() -> None:
     for share, trains in ((0.25, False), (0.75, True)):
         net = made_net(share)
         freezing = Freezing(net, STEPS)
-        freezing.go_halfway()
+        freezing.go_to_midpoint()
         assert net[1].bias.requires_grad == trains
     assert Freezing(nn.Linear(2, 2), STEPS).changes == []
 

@@ -27,7 +27,7 @@ from pipelines.base import Batch, Pipeline, Request
 from pipelines.evaluation import EvaluationPipeline
 from pipelines.sources.base import Images
 from tests.made_optimizers import WAITING, made_step
-from tests.waiting import waits
+from tests.tape import waits
 
 CPU = torch.device("cpu")
 
@@ -90,7 +90,7 @@ class Twice(torch.optim.SGD):
     """Takes a step with the gradient of a second pass, and keeps what the closure returned."""
 
     @torch.no_grad()
-    def step(self, closure: Any) -> None:  # type: ignore[override]
+    def step(self, closure: Any) -> None:
         self.losses = [closure() for _ in range(self.passes)]
         super().step()
 

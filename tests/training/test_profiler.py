@@ -87,7 +87,7 @@ def test_the_trace_has_steps_and_data_but_no_warm_up() -> None:
 def test_replays_are_profiled_as_such(makes_batches: bool, tmp_path: Path) -> None:
     pipeline, step = Counted(), trainer().step
     source = Repeated() if makes_batches else next(pipeline.epoch(0))
-    captured = capture_step(step, source, tape, lambda: None, [0])  # type: ignore[arg-type]
+    captured = capture_step(step, source, tape, lambda: None, [0])
     store, run = Store(tmp_path), made_run()
     keep_profile(store, run.id, run.name, Trainer(step=step, captured=captured), pipeline, 7)
     table = (tmp_path / "profiles" / f"{run.id}.txt").read_text()

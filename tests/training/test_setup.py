@@ -40,11 +40,11 @@ def prepared(folder: Path, monkeypatch: pytest.MonkeyPatch, net: nn.Module, vers
     job = Job(run=run, folder=str(folder), data_dir=str(folder))
     monkeypatch.setattr("pipelines.load", lambda *_, **__: DATA, raising=False)
     monkeypatch.setattr(setup, "build_net", build_net)
-    architectures.catalog.join([entry], origin)
+    architectures.catalog.register([entry], origin)
     try:
         prepare(RecordBuilder(job=job), Shared(), torch.device("cpu"))
     finally:
-        architectures.catalog.leave(origin)
+        architectures.catalog.unregister(origin)
 
 
 @pytest.mark.parametrize(

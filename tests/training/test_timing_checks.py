@@ -33,7 +33,7 @@ def problems_of(epochs_s: Sequence[float] = (1.0,) * 8, **parts: object) -> list
     given: dict[str, object] = {
         "recompiled": 0, "steady": True, "throughput": STEADY, "conditions": QUIET,
     }  # fmt: skip
-    return timing_problems(curve=curve, **given | parts)  # type: ignore[arg-type]
+    return timing_problems(curve=curve, **given | parts)
 
 
 def test_an_undisturbed_run_is_trusted_without_graphs_compiled_inside_the_clock() -> None:
@@ -148,6 +148,6 @@ def test_any_times_are_accepted(epochs: list[float]) -> None:
     ],
 )  # fmt: skip
 def test_disturbances_of_the_machine(changes: dict[str, object], text: str) -> None:
-    found = replace(QUIET, **changes)  # type: ignore[arg-type]
+    found = replace(QUIET, **changes)
     assert list(disturbances(found)) == ([text] if text else [])
     assert problems_of(conditions=found) == ([text] if text else [])
