@@ -52,7 +52,7 @@ class RequestFailed(RuntimeError):
 
 @dataclass(kw_only=True)
 class Measurement:
-    """A series that is being measured, and its worker, if it has one."""
+    """A series that is being measured, and its worker, if it is running."""
 
     series: Series
     worker: Worker | None = None
@@ -122,7 +122,7 @@ def ask(
 
 
 def measure(plan: Plan, log: Log) -> LoadersRecord:
-    """Measures everything, and ends all workers; unfinished series are marked as interrupted.
+    """Measures everything, then stops all workers; unfinished series are marked as interrupted.
 
     Raises:
         KeyboardInterrupt: Interrupted before the first repeat.
@@ -204,9 +204,8 @@ def measure_batch_size(
         if plan.cold:
             log(f"batch size {batch_size}: a repeat with an empty page cache")
             for measurement in measurements:
-                repeat_cold(
-                    plan, measurement, sum(each.worker is not None for each in measurements)
-                )
+                if measurement.series.reads == "files":
+                    repeat(plan, measurement, measurements, cold=True)
         if plan.files:
             log(f"reading {len(plan.files)} image files into the page cache")
             with suppress(OSError):  # of a file that is gone; the pipelines name it
@@ -215,12 +214,13 @@ def measure_batch_size(
             left = [each for each in measurements if each.worker and wants_more(plan, each.series)]
             if not left:
                 break
-            extra = number - plan.repeats
-            again = f"disturbed repeats again, {extra} of at most {plan.repeats}"
-            what = again if extra > 0 else f"repeat {number} of {plan.repeats}"
+            what = f"repeat {number} of {plan.repeats}"
+            if number > plan.repeats:
+                extra = number - plan.repeats
+                what = f"disturbed repeats again, {extra} of at most {plan.repeats}"
             log(f"batch size {batch_size}: {what}")
             for measurement in left:
-                repeat(plan, measurement, sum(each.worker is not None for each in measurements))
+                repeat(plan, measurement, measurements)
     finally:
         with signals_deferred():
             for measurement in measurements:
@@ -276,40 +276,35 @@ def build(plan: Plan, measurement: Measurement) -> None:
         )
 
 
-def repeat(plan: Plan, measurement: Measurement, workers: int) -> None:
-    """Measures one more repeat in the worker, one of several that use the device."""
-    new = measured_repeat(plan, measurement, workers, cold=False)
-    if new is not None:
-        repeats = (*measurement.series.repeats, new)
-        measurement.series = replace(measurement.series, repeats=repeats)
+def repeat(
+    plan: Plan, measurement: Measurement, measurements: Sequence[Measurement], *, cold: bool = False
+) -> None:
+    """Measures a repeat in the worker, and adds it to the series, with the peak memory.
 
-
-def repeat_cold(plan: Plan, measurement: Measurement, workers: int) -> None:
-    """Measures a repeat that finds no image file in the page cache, if the series reads files."""
-    if measurement.series.reads == "files":
-        cold = measured_repeat(plan, measurement, workers, cold=True)
-        measurement.series = replace(measurement.series, cold=cold)
-
-
-def measured_repeat(
-    plan: Plan, measurement: Measurement, workers: int, *, cold: bool
-) -> Repeat | None:
-    """A repeat with what disturbed it; None if the worker fails. The series gets its memory."""
+    Args:
+        measurements: All measurements whose workers may be on the device.
+        cold: Whether the repeat finds no image file in the page cache.
+    """
     request = Measure(seconds=plan.header.repeat_s, cold=cold)
     measured = measurement.request(request, Measured, plan.patience_s + request.seconds)
     if measured is None:
-        return None
+        return
     series = measurement.series
     peaks_gib = [
         each for each in (series.processes_gib, measured.processes_gib) if each is not None
     ]
-    measurement.series = replace(
-        series, memory=measured.memory, processes_gib=max(peaks_gib, default=None)
-    )
-    others = measured.conditions.gpu_others or 0  # with our other workers, which are idle
-    conditions = replace(measured.conditions, gpu_others=max(0, others - workers + 1))
+    own_others = sum(each.worker is not None for each in measurements) - 1  # idle meanwhile
+    others = max(0, (measured.conditions.gpu_others or 0) - own_others)
+    conditions = replace(measured.conditions, gpu_others=others)
     problems = timing_problems(recompiled=measured.recompiled, conditions=conditions)
-    return replace(measured.repeat, timing_suspect=tuple(problems))
+    new = replace(measured.repeat, timing_suspect=tuple(problems))
+    measurement.series = replace(
+        series,
+        repeats=series.repeats if cold else (*series.repeats, new),
+        cold=new if cold else series.cold,
+        memory=measured.memory,
+        processes_gib=max(peaks_gib, default=None),
+    )
 
 
 def is_complete(plan: Plan, repeats: Sequence[Repeat]) -> bool:
@@ -321,7 +316,7 @@ def is_complete(plan: Plan, repeats: Sequence[Repeat]) -> bool:
 
 
 def wants_more(plan: Plan, series: Series) -> bool:
-    """Whether repeats are missing; disturbed ones are measured again, with twice the effort."""
+    """Whether repeats are missing; disturbed ones are repeated, up to twice as many in all."""
     twice = replace(plan, repeats=2 * plan.repeats, series_s=2 * plan.series_s)
     return not (is_complete(plan, series.undisturbed) or is_complete(twice, series.repeats))
 

@@ -1,4 +1,4 @@
-"""Image files in the system's page cache: put there, taken out, and whether they are there."""
+"""Image files in the system's page cache: adding, dropping and looking for them."""
 
 import ctypes
 import mmap
@@ -10,15 +10,15 @@ from typing import Literal
 import psutil
 
 State = Literal["warm", "partly", "cold", "unknown"]
-SAMPLE = 1000  # files whose pages are looked at
-MOST_BYTES = 8 * 2**30  # that are read in advance
+SAMPLE = 1000  # files whose pages are examined
+MAX_BYTES = 8 * 2**30  # read in advance
 NEARLY_ALL = 0.99
 
 
 def warm(files: Sequence[Path]) -> int:
-    """Reads all files, and returns their bytes; 0 if they are too many to be read or to stay."""
+    """Reads all files and returns their size; 0, without reading, if they are too large to stay."""
     total = sum(path.stat().st_size for path in files)
-    if total > min(MOST_BYTES, psutil.virtual_memory().available // 2):
+    if total > min(MAX_BYTES, psutil.virtual_memory().available // 2):
         return 0
     for path in files:
         path.read_bytes()
@@ -26,7 +26,7 @@ def warm(files: Sequence[Path]) -> int:
 
 
 def drop(files: Sequence[Path]) -> None:
-    """Asks the system to forget the pages of all files, which needs no rights; Linux only."""
+    """Asks the system to drop the pages of all files, which needs no privileges; Linux only."""
     if not hasattr(os, "posix_fadvise"):
         return
     for path in files:
@@ -56,7 +56,7 @@ def state(files: Sequence[Path]) -> State:
 def _pages(path: Path) -> list[int] | None:
     """1 for each page of a file that is in the page cache, else 0; None if unknown.
 
-    Source: mincore(2), which tells the truth only to those who own the file or may write to it.
+    Source: mincore(2), which is accurate only for those who own the file or may write to it.
     """
     mincore = getattr(ctypes.CDLL(None), "mincore", None)
     status = path.stat()

@@ -168,15 +168,14 @@ def make(options: Options, log: Log, probe: Probe | None = None) -> Plan:
 
 
 def with_reads(candidates: Sequence[Candidate], images: "Images") -> list[Candidate]:
-    """The candidates with what they read; who decodes files has no batches to replay."""
+    """The candidates with what they read; pipelines that decode files can't be replayed."""
     from pipelines import building
 
     found = []
     for each in candidates:
-        reads = (
-            "array" if each.problem else building.reads(each.name.removesuffix(REPLAYED), images)
-        )
-        if reads == "array" or not each.name.endswith(REPLAYED):
+        name = each.name.removesuffix(REPLAYED)
+        reads = "array" if each.problem else building.reads(name, images)
+        if reads == "array" or name == each.name:
             found.append(replace(each, reads=reads))
     return found
 
@@ -204,13 +203,14 @@ def choose_batch_sizes(asked: Sequence[int], images: int, usual: str) -> list[in
 
 
 def choose_candidates(options: Options, device: str) -> list[Candidate]:
-    """The requested pipelines, or all variants; `OWN` if the policy differs there.
+    """The requested pipelines, or all variants, in the mode `OWN` only if the policy differs there.
 
     Raises:
         UsageError: A pipeline lacks the requested mode or option.
         UnknownName: There is no pipeline or augmentation of that name.
     """
     from pipelines import augmentations, building
+    from pipelines.base import Unsupported
 
     policy = augmentations.catalog.get(options.augmentation)
     candidates: dict[str, Candidate] = {}
@@ -225,7 +225,7 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
         try:
             variant.semantics(policy)
             problem = variant.library.problem(variant.mode, device)
-        except building.Unsupported as error:
+        except Unsupported as error:
             problem = str(error)
         compiled = variant.mode == "compiled"
         replays = variant.library.replays and device == "cuda"
@@ -237,7 +237,7 @@ def choose_candidates(options: Options, device: str) -> list[Candidate]:
 def every_variant(policy: "Augmentation") -> list[str]:
     """All pipelines in all modes, with their default number of workers and without workers.
 
-    The libraries' own definitions only if they differ in the policy.
+    Libraries' own definitions are included only if they differ in the policy.
     """
     from pipelines import building
 

@@ -18,18 +18,18 @@ def cpu_s() -> float:
     ended = os.times()
     total_s = time.process_time() + ended.children_user + ended.children_system
     for process in _children():
-        with suppress(psutil.Error):  # it has ended: its parent has its time now
+        with suppress(psutil.Error):  # it has ended, and its parent has its time
             total_s += sum(process.cpu_times()[:4])
     return total_s
 
 
 def peak_gib() -> float | None:
-    """The sum of the memory of each process at its peak; what they share counts once.
+    """The peak memory of each process, summed; shared memory counts once. None if unknown.
 
-    That is the anonymous and shared part of the proportional set size (PSS), and the difference
-    between the resident set now and at its peak, which `monitor.reset_peaks` resets. Mapped files,
-    such as libraries, don't count, as their share depends on others. Where there is no PSS, as on
-    macOS, it is the unique set size (USS) now. None if it is unknown.
+    A process counts with the anonymous and shared part of its proportional set size (PSS), plus the
+    difference between its resident set now and at its peak, which `monitor.reset_peaks` resets.
+    Mapped files, such as libraries, don't count, as their share depends on other processes. Without
+    PSS, as on macOS, it is the current unique set size (USS).
     """
     total_gib = 0.0
     for process in (psutil.Process(), *_children()):

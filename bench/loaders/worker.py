@@ -57,7 +57,7 @@ class Build(msgspec.Struct, tag=True, frozen=True, kw_only=True):
 class Measure(msgspec.Struct, tag=True, frozen=True, kw_only=True):
     """Request: take batches for at least `seconds`.
 
-    If `cold`, the image files are taken out of the page cache before, and one epoch is the most.
+    If `cold`, image files are dropped from the page cache first, and at most one epoch is taken.
     """
 
     seconds: float
@@ -152,7 +152,7 @@ class LoaderBench:
 
     def __init__(self, capture: "Callable[[torch.device], Capture] | None" = None) -> None:
         self._epochs = count()
-        self._capture = capture or cuda_capture
+        self._capture = capture
         self._device_gib = 0.0
         self._plugins = ExitStack()  # open until the process ends
 
@@ -191,8 +191,8 @@ class LoaderBench:
         )
         synchronize(device)
         built_s = time.perf_counter()
-        # Loader workers finish their batches at about the same time: stopping in the middle of such
-        # a round would leave work uncounted. An epoch may have fewer batches than workers.
+        # Loader workers finish their batches at about the same time; a repeat that ended within
+        # such a round would not count all work. An epoch may have fewer batches than workers.
         workers = variant.options.get("workers", 1)
         self._round = max(1, min(workers, self._pipeline.steps_per_epoch))
         delivery = Delivery(
@@ -205,7 +205,10 @@ class LoaderBench:
         )
         self._source: Epochs = delivery
         if request.replay:
-            self._source = ReplayedEpochs(self._pipeline, self._capture(device))
+            from bench.training.cuda_graph import CudaCapture
+
+            capture = self._capture or CudaCapture
+            self._source = ReplayedEpochs(self._pipeline, capture(device))
         with closing(endless(self._source, self._epochs)) as batches:
             x_BCHW, _ = next(batches)
             synchronize(device)
@@ -225,7 +228,7 @@ class LoaderBench:
     def measure(self, request: Measure) -> Measured:
         """Takes batches for at least `seconds`, from the start of an epoch.
 
-        CPU time is counted from the first round of batches on: what is read ahead then is as much
+        CPU time is counted from the end of the first round of batches, when as much is read ahead
         as at the end.
         """
         from bench.loaders import page_cache, usage
@@ -307,15 +310,8 @@ def _difference(now_gib: float | None, before_gib: float | None) -> float | None
     return None if now_gib is None or before_gib is None else now_gib - before_gib
 
 
-def cuda_capture(device: "torch.device") -> "Capture":
-    """Captures into CUDA graphs."""
-    from bench.training.cuda_graph import CudaCapture
-
-    return CudaCapture(device)
-
-
 class Epochs(Protocol):
-    """What gives the batches of an epoch."""
+    """A source of batches, epoch by epoch."""
 
     def epoch(self, index: int) -> "Iterator[Batch]":
         """Batches of epoch `index`."""

@@ -94,7 +94,7 @@ def test_batches_that_did_not_come_are_not_counted(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.usefixtures("images")
 def test_batches_are_replayed_if_asked() -> None:
-    bench = LoaderBench(capture=lambda device: capture)  # type: ignore[arg-type, return-value]
+    bench = LoaderBench(capture=lambda device: capture)
     built = answer(bench, made_order(replay=True))
     assert isinstance(built, Built), built
     found = [x_BCHW.clone() for x_BCHW, _ in bench._source.epoch(3)]
