@@ -32,9 +32,9 @@ from pipelines.ops import (
     Rotation,
     Solarize,
     VerticalFlip,
-    way_of,
+    implementation_of,
 )
-from pipelines.options import OF_LOADERS
+from pipelines.options import LOADER_OPTIONS
 from pipelines.sources.base import Images
 from pipelines.workers import LoaderPipeline, shared_bytes
 
@@ -52,12 +52,12 @@ def build(request: Request) -> LoaderPipeline:
 
 
 def read_by_opencv(path: Path, size: int) -> Tensor:
-    """A file decoded by OpenCV, and resized as the reference, as OpenCV's filters do otherwise."""
-    return torch.from_numpy(np.array(read(path, size, by_opencv), order="C"))
+    """A file decoded by OpenCV, and resized as by the reference, since OpenCV's filters differ."""
+    return torch.from_numpy(np.array(read(path, size, decode_with_opencv), order="C"))
 
 
-def by_opencv(data: bytearray) -> Tensor:
-    """uint8 (C, H, W) of a JPEG file."""
+def decode_with_opencv(data: bytearray) -> Tensor:
+    """Decodes a JPEG file to uint8 (C, H, W)."""
     cv2: Any = import_module("cv2")
     try:
         image_HWC = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB)
@@ -77,7 +77,7 @@ class Transforms:
 
     @cached_property
     def _built(self) -> tuple[Any, list[Any]]:
-        """The whole policy, and those of its steps that mirror alternately."""
+        """The whole policy, and its steps for alternating flips."""
         library: Any = import_module(NAME)
         setup = Setup(mean=self._mean, size=self._size)
         steps, alternating, largest = [], [], 255.0
@@ -85,7 +85,7 @@ class Transforms:
             if largest == 255.0 and not isinstance(op, KEEP_8_BITS):
                 largest = 1.0
                 steps.append(library.ToFloat(max_value=255.0, p=1.0))
-            steps.append(way_of(op, OPS, NAME)(library, op, setup))
+            steps.append(implementation_of(op, OPS, NAME)(library, op, setup))
             if isinstance(op, AlternatingFlip):
                 alternating.append(steps[-1])
         steps.append(library.Normalize(self._mean, self._std, max_pixel_value=largest, p=1.0))
@@ -118,7 +118,7 @@ def single_thread() -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What transforms need to know of the images.
+    """What transforms need to know about the images.
 
     Args:
         mean: Mean of each channel, in [0, 1].
@@ -242,9 +242,9 @@ ALBUMENTATIONS = Library(
     build=build,
     ops=dict.fromkeys([op for op in OPS if op not in OWN_OPS], "per sample"),
     own=OWN_OPS,
-    ways="albumentations",
+    plugin_ops="albumentations",
     modes=("equal", "own"),
-    options=OF_LOADERS,
+    options=LOADER_OPTIONS,
     problem=problem,
     decodes=True,
     shared_bytes=shared_bytes,

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from pipelines.augmentations import Augmentation
 from pipelines.ops import Op
-from pipelines.options import usable_cores as usable_cores
 from pipelines.sources.base import Images
 
 Batch = tuple[Tensor, Tensor]
@@ -38,9 +37,7 @@ class Request:
     """The arguments of a pipeline.
 
     Args:
-        device: Where batches are delivered.
-        dtype: Data type of the batch's images.
-        memory_format: Memory format of the batch's images.
+        device, dtype, memory_format: Of the batches.
         seed: Equal seeds give equal batches.
         mode: "compiled" for `kornia[compiled]`.
         options: `{"workers": 4}` for `torchvision[workers=4]`.
@@ -59,11 +56,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnOp:
-    """What a library does by the name of an op, but by another definition.
+    """A library's op of the same name as ours, with another definition.
 
     Args:
         differs: How it differs from our definition, in words.
-        draws: "per batch" if all images of a batch share a draw, as that of the op.
+        draws: "per batch" if all images of a batch share a draw.
     """
 
     differs: str
@@ -76,7 +73,7 @@ class Semantics:
 
     Args:
         draws: By op.
-        differs: Words on how an op differs from our definition, for those that do. Results with
+        differs: How an op differs from our definition, in words, for each that does. Results with
             such ops are never ranked with others.
     """
 
@@ -98,7 +95,7 @@ class Cursor(Protocol):
         ...
 
     def prepare(self, index: int) -> None:
-        """Does the host's part of `begin(index)` in advance, while the device is busy."""
+        """Does the host's part of `begin(index)` early, while the device is busy."""
         ...
 
     def begin(self, index: int) -> None:
@@ -168,21 +165,21 @@ class Library:
         why: One sentence on what it is for, shown by `bench list`.
         build: Builds the pipeline; only called if `ops` covers the policy.
         ops: Its op types and how it draws their parameters.
-        own: What its mode `OWN` does by the name of other ops.
-        ways: Its name in the `ways` of a plugin's ops; "" if it can't do them.
-        ways_draw: How it draws their parameters.
+        own: The ops that it defines differently, which its mode `OWN` runs.
+        plugin_ops: Its key in the `implementations` of a plugin's ops; "" if it takes none.
+        plugin_draws: How it draws the parameters of a plugin's ops.
         modes: Its modes ("kornia[compiled]"); the first is the default.
         options: Its integer options ("torchvision[workers=4]"), with defaults; a default of 0
             leaves the choice to the pipeline, and isn't part of a variant's name.
         problem: (mode, device type) to the reason why it can't run here; "" if it can.
-        replays: Whether its pipelines have a `cursor` over arrays, so that CUDA graphs can make the
-            batches.
+        replays: Whether its pipelines have a `cursor` over arrays, so that a CUDA graph can produce
+            the batches.
         decodes: Whether it decodes `Images.files`, if any, in each epoch instead of reading the
             array of decoded images.
-        shared_bytes: (images, batch size, options) to the bytes of shared memory that batches from
-            its worker processes take at most.
+        shared_bytes: (images, batch size, options) to the most shared memory that batches from its
+            worker processes take.
         unfit: (images, batch size, options) to the reason why it can't read such images with such
-            options, found in a moment; "" if it can.
+            options; "" if it can. Must be fast.
         install: What pip installs for it, if users choose to; the default grid does without it.
         reference: Home page of the library.
         version: Raised when its output changes, so that old results are not reused.
@@ -193,8 +190,8 @@ class Library:
     build: Callable[[Request], Pipeline]
     ops: Mapping[type[Op], Draws]
     own: Mapping[type[Op], OwnOp] = field(default_factory=dict)
-    ways: str = ""
-    ways_draw: Draws = "per sample"
+    plugin_ops: str = ""
+    plugin_draws: Draws = "per sample"
     modes: tuple[str, ...] = ()
     options: Mapping[str, int] = field(default_factory=dict)
     problem: Callable[[str, str], str] = lambda mode, device: ""
@@ -223,10 +220,10 @@ class Library:
                     f"{self.name} has no {name} by this suite's definition, but "
                     f"{self.name}[{OWN}] runs its own"
                 )
-            elif kind not in self.ops and self.ways not in op.ways:
+            elif kind not in self.ops and self.plugin_ops not in op.implementations:
                 raise Unsupported(f"{self.name} has no {name}")
             else:
-                draws[name] = self.ops.get(kind, self.ways_draw)
+                draws[name] = self.ops.get(kind, self.plugin_draws)
         return Semantics(draws=draws, differs=differs)
 
 
@@ -267,5 +264,5 @@ def normalise(
     dtype: torch.dtype,
     memory_format: torch.memory_format = torch.channels_last,
 ) -> Tensor:
-    """`Normaliser` for once: on a GPU it copies mean and deviation there each time."""
+    """`Normaliser` for a single call; on a GPU, each call copies mean and deviation there."""
     return Normaliser(images, images_BHWC.device)(images_BHWC, dtype, memory_format)

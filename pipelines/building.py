@@ -69,8 +69,8 @@ def variants(settings: Mapping[str, Sequence[str]] | None = None) -> list[str]:
     """Names of every mode of every pipeline that can be imported, except `OWN`.
 
     Args:
-        settings: Options to list per library, such as {"torchvision": ["workers=0"]}; "" means the
-            defaults, as for all other libraries.
+        settings: The options to list for some libraries: {"torchvision": ["workers=0", ""]}, where
+            "" means the defaults. Other libraries are listed with their defaults.
     """
     settings = settings or {}
     found = []
@@ -83,17 +83,14 @@ def variants(settings: Mapping[str, Sequence[str]] | None = None) -> list[str]:
 
 
 def own_variants(augmentation: Augmentation) -> list[str]:
-    """Names of the pipelines that do an op of the policy by their library's own definition."""
+    """Names of the pipelines that run an op of the policy by their library's own definition."""
     kinds = {type(op) for op in augmentation.ops}
     libraries = catalog.entries.values()
     return [f"{library.name}[{OWN}]" for library in libraries if kinds & set(library.own)]
 
 
 def unfit(variant: Variant, augmentation: Augmentation, images: Images, batch_size: int) -> str:
-    """Why no batches of a policy can be made of such images; "" if they can.
-
-    The sentence about the policy's ops is the same for all pipelines.
-    """
+    """Why a variant can't make batches of a policy from such images; "" if it can."""
     need = variant.library.shared_bytes(images, batch_size, variant.options)
     return (
         ops.problem(augmentation.ops, images.image_size)
@@ -120,9 +117,7 @@ def build(
         pipeline: A name, optionally with mode and options: "native", "kornia[compiled]".
         images: One of the sets returned by `load`.
         augmentation: A policy or its name.
-        device: Where batches are delivered.
-        dtype: Data type of the batch's images.
-        memory_format: Memory format of the batch's images.
+        device, dtype, memory_format: Of the batches.
         seed: Equal seeds give equal batches.
         training: False for the evaluation path that all pipelines share: no augmentation, the
             source's order, including the last partial batch.
@@ -159,16 +154,3 @@ def build(
     if problem:
         raise Unavailable(problem)
     return variant.library.build(request) if training else EvaluationPipeline(request)
-
-
-__all__ = [
-    "Unsupported",
-    "Variant",
-    "build",
-    "canonical_name",
-    "catalog",
-    "own_variants",
-    "parse",
-    "reads",
-    "variants",
-]

@@ -77,23 +77,23 @@ class Catalog(Generic[EntryT]):
         entries: dict[str, EntryT] = {}
         broken: dict[str, str] = {}
         homes: dict[str, str] = {}
-        for looked_at in self._files():
-            file = looked_at
+        for file in self._files():
             try:
                 found = self._entries_in(file)
             except importing.Broken as problem:
                 broken[file] = str(problem)
                 continue
             for entry in found:
-                home = homes.setdefault(entry.name, file)
-                if entries.setdefault(entry.name, entry) is entry:
-                    if file == entry.name:  # other files import it from here
-                        entries[entry.name], homes[entry.name] = entries.pop(entry.name), file
-                    continue
-                if file == entry.name:  # this file takes precedence, as in `get`
-                    homes[entry.name], entries[entry.name] = file, entry
-                    file, home = home, file
-                broken[file] = _taken(entry.name, home)
+                name = entry.name
+                home = homes.setdefault(name, file)
+                if entries.setdefault(name, entry) is entry:
+                    if file == name:  # other files import it from here
+                        entries[name], homes[name] = entries.pop(name), file
+                elif file == name:  # this file takes precedence, as in `get`
+                    entries[name], homes[name] = entry, file
+                    broken[home] = _taken(name, file)
+                else:
+                    broken[file] = _taken(name, home)
         return entries, broken, homes
 
     def _files(self) -> list[str]:
@@ -102,7 +102,7 @@ class Catalog(Generic[EntryT]):
         return [name for name in names if not name.startswith("_")]  # those are shared code
 
     @cached_property
-    def _read(self) -> dict[str, list[EntryT] | importing.Broken]:
+    def _imported(self) -> dict[str, list[EntryT] | importing.Broken]:
         """Entries or error of each imported file, so that a file that hangs is tried once."""
         return {}
 
@@ -112,18 +112,15 @@ class Catalog(Generic[EntryT]):
         Raises:
             Broken: It can't be imported, or an entry has no valid name.
         """
-        if file not in self._read:
+        if file not in self._imported:
             try:
-                self._read[file] = self._import(file)
+                self._imported[file] = self.within(importing.load(f"{self.package}.{file}"))
             except importing.Broken as problem:
-                self._read[file] = problem
-        result = self._read[file]
+                self._imported[file] = problem
+        result = self._imported[file]
         if isinstance(result, importing.Broken):
             raise result
         return result
-
-    def _import(self, file: str) -> list[EntryT]:
-        return self.within(importing.load(f"{self.package}.{file}"))
 
     def within(self, module: ModuleType) -> list[EntryT]:
         """The entries of a module.
@@ -137,36 +134,36 @@ class Catalog(Generic[EntryT]):
         return entries
 
     @cached_property
-    def _joined(self) -> dict[str, tuple[EntryT, Origin]]:
+    def _external(self) -> dict[str, tuple[EntryT, Origin]]:
         return {}
 
-    def join(self, entries: Sequence[EntryT], origin: Origin) -> None:
-        """Adds entries from outside the package, with unused names, until `leave`."""
-        self._joined.update({entry.name: (entry, origin) for entry in entries})
+    def register(self, entries: Sequence[EntryT], origin: Origin) -> None:
+        """Adds entries from outside the package, with unused names, until `unregister`."""
+        self._external.update({entry.name: (entry, origin) for entry in entries})
 
-    def leave(self, origin: Origin) -> None:
+    def unregister(self, origin: Origin) -> None:
         """Removes the entries of an origin."""
-        for name in [name for name, (_, other) in self._joined.items() if other is origin]:
-            del self._joined[name]
+        for name in [name for name, (_, other) in self._external.items() if other is origin]:
+            del self._external[name]
 
     def origin(self, name: str) -> Origin | None:
         """Where an entry comes from; None for the package's own."""
-        return self._joined[name][1] if name in self._joined else None
+        return self._external[name][1] if name in self._external else None
 
     def home(self, name: str) -> str:
         """The file or origin that defines a name; "" if none does."""
-        if name in self._joined:
-            return self._joined[name][1].name
+        if name in self._external:
+            return self._external[name][1].name
         file = self._scan[2].get(name) or (name if name in self.broken else "")
         return f"{self.package.replace('.', '/')}/{file}.py" if file else ""
 
     @property
     def entries(self) -> Mapping[str, EntryT]:
         """Usable entries by name, in the order of their files, then entries from outside."""
-        return self._scan[0] | {name: entry for name, (entry, _) in self._joined.items()}
+        return self._scan[0] | {name: entry for name, (entry, _) in self._external.items()}
 
     @property
-    def looked_through(self) -> bool:
+    def is_scanned(self) -> bool:
         """Whether all files have been imported."""
         return "_scan" in vars(self)
 
@@ -182,8 +179,8 @@ class Catalog(Generic[EntryT]):
             Unavailable: A file of that name exists but cannot be imported.
             UnknownName: No entry has that name.
         """
-        if name in self._joined:
-            return self._joined[name][0]
+        if name in self._external:
+            return self._external[name][0]
         if name in self._files():
             with contextlib.suppress(importing.Broken):  # other files needn't be imported
                 for entry in self._entries_in(name):

@@ -18,7 +18,7 @@ from pipelines.catalog import Unavailable
 from pipelines.dali_ops import own
 from pipelines.dali_ops.engines import HELD, PREFETCH, DynamicEngine, Engine, GraphEngine
 from pipelines.dali_ops.feeds import ArrayFeed, FileFeed, unfit
-from pipelines.dali_ops.plan import WAYS, make_plan
+from pipelines.dali_ops.plan import OPS, make_plan
 from pipelines.dali_ops.trial import fault, missing
 from pipelines.native_ops.mixes import mixed_labels
 
@@ -123,11 +123,6 @@ class DaliPipeline(Pipeline):
         self._engine = None
 
 
-def problem(mode: str, device: str) -> str:
-    """Why it can't run; "" if it can."""
-    return missing()
-
-
 DALI = Library(
     name="dali",
     why=(
@@ -136,11 +131,11 @@ DALI = Library(
         "AutoAugment by DALI's definitions, which differ from ours."
     ),
     build=DaliPipeline,
-    ops=dict.fromkeys(WAYS, "per sample"),
-    own=own.OPS,
-    ways="dali",
+    ops=dict.fromkeys(OPS, "per sample"),
+    own=own.OWN_OPS,
+    plugin_ops="dali",
     modes=("graph", "dynamic", "own"),
-    problem=problem,
+    problem=lambda mode, device: missing(),
     decodes=True,
     unfit=unfit,
     reference="https://github.com/NVIDIA/DALI",

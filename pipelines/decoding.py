@@ -1,4 +1,4 @@
-"""Decodes image files into batches, in threads that don't hold Python's lock meanwhile."""
+"""Decodes image files into batches, in threads that release Python's lock while they decode."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import psutil
@@ -17,10 +17,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from pipelines.base import Request, usable_cores
+from pipelines.base import Request
+from pipelines.batch_memory import BatchMemory
 from pipelines.catalog import Unavailable
-from pipelines.options import NVJPEG, READ_AHEAD, THREADS
-from pipelines.reusing import BatchMemory
+from pipelines.options import NVJPEG, READ_AHEAD, THREADS, usable_cores
 from pipelines.sources.base import Images
 from pipelines.sources.decode import MAX_PIXELS, central_square, read_listed
 from pipelines.sources.measures import Bytes
@@ -28,6 +28,25 @@ from pipelines.sources.measures import Bytes
 AHEAD, MAX_THREADS = 2, 256
 ORIENTATION = 0x112  # Exif's tag
 METADATA, FRAMES = 0xFFE1, (0xFFC0, 0xFFC1, 0xFFC2)  # markers of a JPEG file
+
+
+class Reader(Protocol):
+    """Reads the images of a set in a given order, ahead of their use."""
+
+    def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
+        """The images of each row of `order_SB`: uint8 (B, H, W, C) on the CPU or the device.
+
+        A batch is not changed as long as a tensor holds it. Closing the generator stops the work.
+        At most one generator is open at a time.
+
+        Raises:
+            SourceError: An image can't be read; the message names its file.
+        """
+        ...
+
+    def close(self) -> None:
+        """Frees threads and processes; safe to call twice."""
+        ...
 
 
 class DeviceImages:
@@ -56,23 +75,23 @@ class DeviceImages:
             self._reader.close()
 
 
-def threads_of(request: Request) -> int:
-    """The number of threads that the options ask for."""
+def thread_count(request: Request) -> int:
+    """The number of threads: as the options say, or one per usable core."""
     return request.options.get(THREADS) or usable_cores()
 
 
-def ahead_of(request: Request) -> int:
-    """The number of batches to read ahead that the options ask for."""
+def batches_ahead(request: Request) -> int:
+    """The number of batches to read ahead: as the options say, or `AHEAD`."""
     return request.options.get(READ_AHEAD) or AHEAD
 
 
 class LibraryReader:
-    """What a `Reader` by another library's threads needs; these end with each epoch."""
+    """Base of readers that use another library's threads, which end with each epoch."""
 
     def __init__(self, request: Request) -> None:
         self.images = request.images
-        self.threads = threads_of(request)
-        self.ahead = ahead_of(request)
+        self.threads = thread_count(request)
+        self.ahead = batches_ahead(request)
         self._pinned = request.device.type == "cuda"
 
     def as_batch(self, images_BHWC: Bytes) -> Tensor:
@@ -88,7 +107,7 @@ def decoder(request: Request) -> "Decoder":
     """The decoder that the options ask for.
 
     Raises:
-        Unavailable: nvJPEG, without a GPU.
+        Unavailable: The options ask for nvJPEG, and the device is not a GPU.
     """
     if not request.options.get(NVJPEG):
         return Decoder(request)
@@ -98,7 +117,7 @@ def decoder(request: Request) -> "Decoder":
 
 
 class Decoder:
-    """A `Reader` of `Images.files`: as `sources.decode.read_image`, within 1 of 255.
+    """A `Reader` of `Images.files`: pixels are within 1 of 255 of `sources.decode.read_image`'s.
 
     The request's options are `threads` (0 for one per usable core) and `read_ahead`, the number of
     batches that are decoded while one is used.
@@ -108,37 +127,37 @@ class Decoder:
         self._files = request.images.files
         self._size = request.images.image_size[0]
         self._gpu = request.device.type == "cuda"
-        self._ahead = ahead_of(request)
+        self._ahead = batches_ahead(request)
         shape = request.batch_size, 3, self._size, self._size
-        # One more is in use, one is awaited, one is about to be let go by the thread that ended it.
+        # Besides those ahead: one in use, one awaited, one that a finished thread still refers to.
         kept = self._ahead + 3
         self._memory = BatchMemory(shape, torch.uint8, torch.channels_last, kept)
-        self._pool = ThreadPoolExecutor(threads_of(request), "decoder")
+        self._pool = ThreadPoolExecutor(thread_count(request), "decoder")
 
     def batches(self, order_SB: Tensor) -> Generator[Tensor, None, None]:
         rows = deque(order_SB.tolist())
-        coming: deque[Coming] = deque()
+        pending: deque[PendingBatch] = deque()
         try:
-            while rows or coming:
-                while rows and len(coming) <= self._ahead:
-                    coming.append(self._start(rows.popleft()))
-                for each in coming[0].work:
-                    each.result()
-                yield coming.popleft().batch()
+            while rows or pending:
+                while rows and len(pending) <= self._ahead:
+                    pending.append(self._start(rows.popleft()))
+                for future in pending[0].futures:
+                    future.result()
+                yield pending.popleft().result()
         finally:
-            for batch in coming:
-                for each in batch.work:
-                    each.cancel()
+            for batch in pending:
+                for future in batch.futures:
+                    future.cancel()
 
-    def _start(self, row: list[int]) -> "Coming":
+    def _start(self, row: list[int]) -> "PendingBatch":
         if self._gpu:  # torch itself reuses pinned memory once it has been copied from
             shape = len(row), self._size, self._size, 3
             batch_BHWC = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
         else:
             batch_BHWC = self._memory.take().permute(0, 2, 3, 1)
         images = batch_BHWC.numpy()
-        work = [self._pool.submit(self._read, *each) for each in zip(row, images, strict=True)]
-        return Coming(work=work, batch=lambda: batch_BHWC)
+        futures = [self._pool.submit(self._read, *each) for each in zip(row, images, strict=True)]
+        return PendingBatch(futures=futures, result=lambda: batch_BHWC)
 
     def _read(self, index: int, to_HWC: Bytes) -> None:
         to_HWC[:] = read(self._files[index], self._size)
@@ -148,34 +167,29 @@ class Decoder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coming:
-    """A batch in the making.
+class PendingBatch:
+    """A batch that is being decoded; `result` returns it once all `futures` are done."""
 
-    Args:
-        work: What is left to do.
-        batch: Returns the batch after that.
-    """
-
-    work: Sequence[Future[Any]]
-    batch: Callable[[], Tensor]
+    futures: Sequence[Future[Any]]
+    result: Callable[[], Tensor]
 
 
 class NvjpegDecoder(Decoder):
     """As `Decoder`, but nvJPEG decodes JPEG files on the GPU, where torch resizes them.
 
-    Threads read the files; one more thread hands them to the GPU, batch by batch. Other files, and
-    rotated ones, are decoded by the threads.
+    The threads read the files, and decode those that aren't JPEG or are rotated. One more thread
+    passes the files to the GPU, batch by batch.
     """
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
         self._device = request.device
-        self._hands_over = ThreadPoolExecutor(1, "decoder of nvJPEG")
+        self._gpu_thread = ThreadPoolExecutor(1, "decoder of nvJPEG")
 
-    def _start(self, row: list[int]) -> Coming:
+    def _start(self, row: list[int]) -> PendingBatch:
         loaded = [self._pool.submit(self._load, index) for index in row]
-        batch = self._hands_over.submit(lambda: self.assembled([one.result() for one in loaded]))
-        return Coming(work=[*loaded, batch], batch=batch.result)
+        batch = self._gpu_thread.submit(lambda: self.assembled([one.result() for one in loaded]))
+        return PendingBatch(futures=[*loaded, batch], result=batch.result)
 
     def _load(self, index: int) -> Tensor:
         """The bytes (N,) of a file for nvJPEG, or the decoded image (H, W, C)."""
@@ -204,7 +218,7 @@ class NvjpegDecoder(Decoder):
 
     def close(self) -> None:
         super().close()
-        self._hands_over.shutdown(cancel_futures=True)
+        self._gpu_thread.shutdown(cancel_futures=True)
 
 
 def resized(image_CHW: Tensor, size: int) -> Tensor:
@@ -218,7 +232,7 @@ def resized(image_CHW: Tensor, size: int) -> Tensor:
 
 
 def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
-    """Why these options don't fit; "" if they do."""
+    """Why these options don't go with the images; "" if they do."""
     asked = [f"{key}={value}" for key, value in options.items() if value]
     if asked and not images.files:
         return f"{asked[0]} is about decoding image files: add --decode, or leave it out"
@@ -237,8 +251,8 @@ def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
     return ""
 
 
-def by_torchvision(data: bytearray) -> Tensor:
-    """uint8 (C, H, W) of a JPEG file."""
+def decode_with_torchvision(data: bytearray) -> Tensor:
+    """Decodes a JPEG file to uint8 (C, H, W)."""
     from torchvision.io import ImageReadMode, decode_jpeg  # slow to import, and only for files
 
     image_CHW: Tensor = decode_jpeg(
@@ -249,11 +263,13 @@ def by_torchvision(data: bytearray) -> Tensor:
     return image_CHW
 
 
-def read(path: Path, size: int, decode: Callable[[bytearray], Tensor] = by_torchvision) -> Bytes:
+def read(
+    path: Path, size: int, decode: Callable[[bytearray], Tensor] = decode_with_torchvision
+) -> Bytes:
     """One image as RGB uint8 (size, size, 3), within 1 of what `read_image` gives.
 
     Args:
-        decode: Of a common JPEG file, upright; one that raises a RuntimeError leaves it to Pillow.
+        decode: Decodes common JPEG files, upright; a RuntimeError leaves the file to Pillow.
 
     Raises:
         SourceError: It can't be read; the message names it.
@@ -267,7 +283,7 @@ def read(path: Path, size: int, decode: Callable[[bytearray], Tensor] = by_torch
         return read_listed(path.parent, path, size)
     left, top, side = central_square(image_CHW.shape[2], image_CHW.shape[1])
     square_HWC = image_CHW.permute(1, 2, 0).numpy()[top : top + side, left : left + side]
-    # Copied by NumPy, as torch would start threads of its own for each of ours.
+    # NumPy makes the copy, as torch would start threads of its own in each of ours.
     square_1CHW = torch.from_numpy(np.ascontiguousarray(square_HWC)).permute(2, 0, 1)[None]
     resized_1CHW = functional.interpolate(
         square_1CHW, (size, size), mode="bilinear", antialias=True
@@ -276,10 +292,10 @@ def read(path: Path, size: int, decode: Callable[[bytearray], Tensor] = by_torch
 
 
 def is_common_jpeg(data: bytearray) -> bool:
-    """Whether torchvision decodes a file as Pillow does, by the file's head.
+    """Whether torchvision decodes a file as Pillow does, as far as its header tells.
 
-    That is a JPEG file, grey or of three colours with 8 bits, of a permitted size, without other
-    metadata than Exif, which may say how it is rotated.
+    That is a JPEG file with one or three channels of 8 bits, of a permitted size, whose only
+    metadata is Exif, as other metadata may say how the image is rotated.
     """
     at, end = 2, len(data) - 10
     if not data.startswith(b"\xff\xd8"):
@@ -297,7 +313,7 @@ def is_common_jpeg(data: bytearray) -> bool:
 
 
 def is_whole_and_upright(data: bytearray) -> bool:
-    """Whether decoders that fill what is missing, and ignore Exif, give all of a JPEG upright."""
+    """Whether a JPEG file is complete and not rotated, for decoders that check neither."""
     if not data.endswith(b"\xff\xd9"):
         return False
     if b"Exif" not in data[:4096]:

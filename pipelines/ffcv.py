@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Library, Request, Unsupported
-from pipelines.decoding import ahead_of, threads_of
+from pipelines.decoding import batches_ahead, thread_count
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
-from pipelines.options import OF_READERS
+from pipelines.options import READER_OPTIONS
 from pipelines.sources.base import Images
 
-SETTLE_S = 60.0  # within which a thread that was told to end does so
+STOP_TIMEOUT_S = 60.0  # for a thread that was told to end
 
 
 def build(request: Request) -> NativePipeline:
@@ -32,7 +32,7 @@ def build(request: Request) -> NativePipeline:
 
 
 class Reader:
-    """Reads a temporary file of the source's images as they are, which is written first."""
+    """Writes the source's images to a temporary file, uncompressed, and reads that."""
 
     def __init__(self, request: Request) -> None:
         loading: Any = import_module("ffcv.loader")
@@ -43,10 +43,10 @@ class Reader:
         self._loader = loading.Loader(
             str(path),
             request.batch_size,
-            num_workers=threads_of(request),
+            num_workers=thread_count(request),
             os_cache=True,
             order=loading.OrderOption.SEQUENTIAL,
-            batches_ahead=ahead_of(request),
+            batches_ahead=batches_ahead(request),
             drop_last=True,
             pipelines={"image": [image.SimpleRGBImageDecoder()]},
         )
@@ -57,9 +57,9 @@ class Reader:
         try:
             for (images_BHWC,) in iterator:
                 yield torch.from_numpy(images_BHWC).clone()  # FFCV uses its memory again
-        finally:  # its own `close` frees the file's memory while the thread may read it
+        finally:  # first the thread, as `close` alone frees the file's memory while it may read it
             iterator.terminate_event.set()
-            iterator.join(SETTLE_S)
+            iterator.join(STOP_TIMEOUT_S)
             iterator.close()
 
     def close(self) -> None:
@@ -70,16 +70,16 @@ def write(images: Images, path: Path) -> None:
     """Writes images, uncompressed, to a file of FFCV's format."""
     writer: Any = import_module("ffcv.writer")
     fields: Any = import_module("ffcv.fields")
-    with redirect_stderr(io.StringIO()):  # its bars of progress
-        made = writer.DatasetWriter(
+    with redirect_stderr(io.StringIO()):  # hides its progress bars
+        dataset = writer.DatasetWriter(
             str(path), {"image": fields.RGBImageField(write_mode="raw")}, num_workers=1
         )
-        made.from_indexed_dataset(Rows(images.images))
-    multiprocessing.active_children()  # takes leave of the writer's process
+        dataset.from_indexed_dataset(Rows(images.images))
+    multiprocessing.active_children()  # reaps the writer's process
 
 
 class Rows:
-    """A data set as FFCV takes it."""
+    """The images as a data set for FFCV."""
 
     def __init__(self, images_NHWC: Tensor) -> None:
         self._images_NHWC = images_NHWC
@@ -104,9 +104,9 @@ FFCV = Library(
     ),
     build=build,
     ops=NATIVE.ops,
-    ways="native",
+    plugin_ops="native",
     modes=("compiled", "eager"),
-    options=OF_READERS,
+    options=READER_OPTIONS,
     problem=problem,
     install="ffcv, after apt-get install g++ pkg-config libopencv-dev libturbojpeg0-dev",
     reference="https://github.com/libffcv/ffcv",

@@ -12,23 +12,23 @@ from pipelines.base import Library, Request
 from pipelines.decoding import LibraryReader, read
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
-from pipelines.options import OF_READERS
+from pipelines.options import READER_OPTIONS
 from pipelines.sources.measures import Bytes
 
 
 def build(request: Request) -> NativePipeline:
     """A reader under native's kernels."""
-    with warnings_of_absl_off():
+    with quiet_absl():
         require("grain", "grain")
     return NativePipeline(request, GRAIN.semantics(request.augmentation), Reader(request))
 
 
 @contextmanager
-def warnings_of_absl_off() -> Iterator[None]:
+def quiet_absl() -> Iterator[None]:
     """Keeps Grain's import from warning that there is no JAX."""
     try:
         logging: Any = import_module("absl.logging")
-    except ImportError:  # Grain's import says so
+    except ImportError:  # importing Grain then raises it again
         yield
         return
     before = logging.get_verbosity()
@@ -66,11 +66,6 @@ class Reader(LibraryReader):
         return self.as_batch(np.asarray(images_BHWC))
 
 
-def problem(mode: str, device: str) -> str:
-    """Why a mode can't run on a device type; "" if it can."""
-    return missing("grain", GRAIN.install) or NATIVE.problem(mode, device)
-
-
 GRAIN = Library(
     name="grain",
     why=(
@@ -79,10 +74,10 @@ GRAIN = Library(
     ),
     build=build,
     ops=NATIVE.ops,
-    ways="native",
+    plugin_ops="native",
     modes=("compiled", "eager"),
-    options=OF_READERS,
-    problem=problem,
+    options=READER_OPTIONS,
+    problem=lambda mode, device: missing("grain") or NATIVE.problem(mode, device),
     decodes=True,
     install="grain",
     reference="https://github.com/google/grain",

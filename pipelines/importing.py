@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from types import FrameType, ModuleType
 
 IMPORT_TIMEOUT_S = 120.0  # a large library on a slow disk takes a minute the first time
-REPEAT_S = 1.0
-_executed: dict[str, tuple[str, bytes]] = {}  # path and source, by the module's name
+REPEAT_S = 1.0  # in case the module catches the first exception
+
+_executed: dict[str, tuple[str, bytes]] = {}  # module name to path and source
 
 
 class Broken(Exception):
@@ -56,7 +57,7 @@ def execute(name: str, path: str, source: bytes) -> ModuleType:
 
 
 class Executed:
-    """Pickled before objects of modules that `execute` made, it makes these where it is read."""
+    """Pickle it before objects of modules from `execute`: unpickling it creates these modules."""
 
     def __reduce__(self) -> tuple[Callable[..., None], tuple[object, ...]]:
         return _execute_missing, (_executed,)
@@ -86,6 +87,3 @@ def _limited() -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-
-
-__all__ = ["Broken", "load"]

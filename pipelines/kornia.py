@@ -29,10 +29,10 @@ from pipelines.ops import (
     Rotation,
     Solarize,
     VerticalFlip,
-    way_of,
+    implementation_of,
 )
-from pipelines.options import OF_DEVICE_READERS
-from pipelines.randomness import OwnStream
+from pipelines.options import DEVICE_READER_OPTIONS
+from pipelines.randomness import RandomStream
 
 COMPILED = "compiled"
 AUGMENTATION = "kornia.augmentation"  # slow to import, so only when a pipeline is built
@@ -68,7 +68,7 @@ class KorniaPipeline(Pipeline):
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
-        stream = OwnStream(derive_seed(request.seed, "draws", index), request.device)
+        stream = RandomStream(derive_seed(request.seed, "draws", index), request.device)
         flipped_N = flipped(request, index).to(request.device)
         for index_B, images_BHWC in self._images.batches(self.permutation(index)):
             labels = self._labels_N[index_B]
@@ -90,9 +90,6 @@ class Setup:
     Args:
         image_size: (height, width).
         mean: Mean of each channel, in [0, 1].
-        std: Standard deviation of each channel.
-        dtype: Data type of the batch's images.
-        memory_format: Memory format of the batch's images.
         compile: Whether the whole policy becomes one compiled graph.
     """
 
@@ -126,8 +123,8 @@ def modules(setup: Setup) -> nn.ModuleList:
     # `to` leaves them where they are, and from the host they would be copied for every batch.
     mean, std = (torch.tensor(each, device=setup.device) for each in (setup.mean, setup.std))
     normalise = kornia.Normalize(mean=mean, std=std, p=1.0)
-    ways = OPS | own.MODULES
-    steps = [way_of(op, ways, "kornia")(kornia, op, setup) for op in setup.ops]
+    ops = OPS | own.OPS
+    steps = [implementation_of(op, ops, "kornia")(kornia, op, setup) for op in setup.ops]
     return nn.ModuleList([*steps, normalise])
 
 
@@ -222,7 +219,7 @@ def solarize(kornia: Any, op: Solarize, setup: Setup) -> Any:
 
 
 # For each op: (the module `kornia.augmentation`, the op, the setup) to a module for a batch.
-# `kornia_ops.own` has those that mean something else by the name.
+# `kornia_ops.own` has those that Kornia defines differently.
 OPS: dict[type[Op], Callable[[Any, Any, Setup], Any]] = {
     Crop: crop,
     HorizontalFlip: lambda kornia, op, setup: kornia.RandomHorizontalFlip(p=op.p),
@@ -260,10 +257,10 @@ KORNIA = Library(
     ),
     build=KorniaPipeline,
     ops=dict.fromkeys(OPS, "per sample"),
-    own=own.OPS,
-    ways="kornia",
+    own=own.OWN_OPS,
+    plugin_ops="kornia",
     modes=("eager", "compiled", "own"),
-    options=OF_DEVICE_READERS,
+    options=DEVICE_READER_OPTIONS,
     problem=problem,
     decodes=True,
     unfit=unfit,

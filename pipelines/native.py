@@ -7,14 +7,13 @@ import torch
 from torch import Tensor
 
 from pipelines.base import Batch, Library, Pipeline, Request, Semantics, derive_seed, flipped
+from pipelines.batch_memory import BatchMemory
 from pipelines.compiling import compiler_problem
-from pipelines.decoding import decoder, unfit
+from pipelines.decoding import Reader, decoder, unfit
 from pipelines.native_ops import mixes, moves
 from pipelines.native_ops.kernels import EDITS, Program, draws_of, edit_of, kernels
 from pipelines.ops import AlternatingFlip
-from pipelines.options import OF_DEVICE_READERS
-from pipelines.reading import Reader
-from pipelines.reusing import BatchMemory
+from pipelines.options import DEVICE_READER_OPTIONS
 
 COMPILED = "compiled"
 
@@ -210,9 +209,9 @@ NATIVE = Library(
     why="Plain tensor operations on the device: one compiled gather reads, augments, normalises.",
     build=NativePipeline,
     ops=dict.fromkeys([*moves.MOVES, *EDITS, *mixes.MIXES], "per sample"),
-    ways="native",
+    plugin_ops="native",
     modes=("compiled", "eager"),
-    options=OF_DEVICE_READERS,
+    options=DEVICE_READER_OPTIONS,
     replays=True,
     problem=problem,
     decodes=True,

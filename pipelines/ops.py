@@ -6,18 +6,22 @@ parameters per sample.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, TypeVar
 
 
 @dataclass(frozen=True)
 class Op:
-    """Base of all ops; `ways` of a plugin's op are what it is in each library, by name."""
+    """Base of all ops.
 
-    ways: ClassVar[Mapping[str, Any]] = {}
+    Args:
+        implementations: Of a plugin's op, by the name of the library.
+    """
+
+    implementations: ClassVar[Mapping[str, Any]] = {}
 
     def problem(self, height: int, width: int) -> str:
-        """Why it can't work on images of this size in pixels: "its pad is at most 3"."""
+        """Why it can't work on images of this size: "its pad is at most 3"; "" if it can."""
         return ""
 
 
@@ -39,7 +43,7 @@ class Crop(Op):
             raise ValueError(f"Crop padding is 'reflect' or 'zero', got {self.padding!r}")
 
     def problem(self, height: int, width: int) -> str:
-        return _limited("pad", self.pad, min(height, width) - 1)
+        return _too_large("pad", self.pad, min(height, width) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +53,7 @@ class HorizontalFlip(Op):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.p <= 1.0:
-            raise ValueError(f"HorizontalFlip p lies in [0, 1], got {self.p}")
+        _check_within("HorizontalFlip p", self.p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +63,7 @@ class VerticalFlip(Op):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("VerticalFlip p", self.p)
+        _check_within("VerticalFlip p", self.p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,7 @@ class Cutout(Op):
             raise ValueError(f"Cutout needs size >= 1, got {self.size}")
 
     def problem(self, height: int, width: int) -> str:
-        return _limited("size", self.size, min(height, width) - 1)
+        return _too_large("size", self.size, min(height, width) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +108,12 @@ class RandomErasing(Op):
     ratio: tuple[float, float] = (0.3, 3.3)
 
     def __post_init__(self) -> None:
-        _check_share("RandomErasing p", self.p)
+        _check_within("RandomErasing p", self.p)
         _check_range("RandomErasing scale", self.scale, low=0.0, high=1.0)
         _check_range("RandomErasing ratio", self.ratio, low=1e-3, high=1e3)
 
     def problem(self, height: int, width: int) -> str:
-        return _rectangle(self, height, width, (height - 1, width - 1))
+        return _no_rectangle(self, height, width, (height - 1, width - 1))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +152,8 @@ class Affine(Op):
     scale: tuple[float, float] = (0.9, 1.1)
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.degrees <= 180.0:
-            raise ValueError(f"Affine degrees lies in [0, 180], got {self.degrees}")
-        _check_share("Affine translate", self.translate)
+        _check_within("Affine degrees", self.degrees, high=180)
+        _check_within("Affine translate", self.translate)
         _check_range("Affine scale", self.scale, low=0.01, high=100.0)
 
 
@@ -166,8 +168,7 @@ class Rotation(Op):
     degrees: float = 15.0
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.degrees <= 180.0:
-            raise ValueError(f"Rotation degrees lies in [0, 180], got {self.degrees}")
+        _check_within("Rotation degrees", self.degrees, high=180)
 
     @property
     def affine(self) -> Affine:
@@ -186,7 +187,7 @@ class Grayscale(Op):
     p: float = 0.1
 
     def __post_init__(self) -> None:
-        _check_share("Grayscale p", self.p)
+        _check_within("Grayscale p", self.p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +198,8 @@ class Solarize(Op):
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("Solarize threshold", self.threshold)
-        _check_share("Solarize p", self.p)
+        _check_within("Solarize threshold", self.threshold)
+        _check_within("Solarize p", self.p)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +220,7 @@ class GaussianBlur(Op):
         _check_range("GaussianBlur sigma", self.sigma, low=0.01, high=100.0)
 
     def problem(self, height: int, width: int) -> str:
-        return _limited("kernel", self.kernel, 2 * min(height, width) - 1)
+        return _too_large("kernel", self.kernel, 2 * min(height, width) - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,8 +241,7 @@ class RandomResizedCrop(Op):
         _check_range("RandomResizedCrop ratio", self.ratio, low=1e-3, high=1e3)
 
     def problem(self, height: int, width: int) -> str:
-        # its ratio is width to height
-        return _rectangle(self, width, height, (width, height))
+        return _no_rectangle(self, width, height, (width, height))  # its ratio is width to height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -313,8 +313,7 @@ class MixUp(Op):
     alpha: float = 0.2
 
     def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise ValueError(f"MixUp alpha is above 0, got {self.alpha}")
+        _check_alpha("MixUp", self.alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,29 +328,30 @@ class CutMix(Op):
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.alpha > 0:
-            raise ValueError(f"CutMix alpha is above 0, got {self.alpha}")
+        _check_alpha("CutMix", self.alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomChoice(Op):
     """Mixes by `mix_up` with probability `p`, otherwise by `cut_mix`; the last op of a policy."""
 
-    mix_up: MixUp = MixUp()
-    cut_mix: CutMix = CutMix()
+    mix_up: MixUp = field(default_factory=MixUp)
+    cut_mix: CutMix = field(default_factory=CutMix)
     p: float = 0.5
 
     def __post_init__(self) -> None:
-        _check_share("RandomChoice p", self.p)
+        _check_within("RandomChoice p", self.p)
 
 
-WayT = TypeVar("WayT")
+ImplementationT = TypeVar("ImplementationT")
 
 
-def way_of(op: Op, ways: Mapping[type[Op], WayT], library: str) -> WayT:
-    """What an op is in a library: one of the library's `ways`, or the op's own."""
-    way: WayT = ways[type(op)] if type(op) in ways else op.ways[library]
-    return way
+def implementation_of(
+    op: Op, known: Mapping[type[Op], ImplementationT], library: str
+) -> ImplementationT:
+    """An op's implementation in a library: one of those known to it, or the plugin op's own."""
+    found: ImplementationT = known[type(op)] if type(op) in known else op.implementations[library]
+    return found
 
 
 AUTOMATIC = (RandAugment, TrivialAugment, AutoAugment)
@@ -374,23 +374,25 @@ def problem(ops: Sequence[Op], image_size: tuple[int, int]) -> str:
     return ""
 
 
-def _limited(name: str, pixels: int, most: int) -> str:
-    return f"its {name} is at most {most}" if pixels > most else ""
+def _too_large(name: str, pixels: int, limit: int) -> str:
+    return f"its {name} is at most {limit}" if pixels > limit else ""
 
 
-def _rectangle(op: RandomErasing | RandomResizedCrop, a: int, b: int, most: tuple[int, int]) -> str:
-    """Says that no area and ratio (of the first side to the second) give a rectangle that fits.
+def _no_rectangle(
+    op: RandomErasing | RandomResizedCrop, a: int, b: int, limits: tuple[int, int]
+) -> str:
+    """Why no area and ratio of the op give a rectangle that fits; "" if some do.
 
     Args:
-        a: The image's first side in pixels, `b` the second.
-        most: The longest sides of a rectangle.
+        a, b: The image's sides in pixels; the ratio is that of the first to the second.
+        limits: The longest sides of a rectangle.
     """
     low, high = op.ratio
     for share in op.scale:
         for ratio in (low, high, min(max(a / b, low), high), min(max(1.0, low), high)):
             area = share * a * b
             sides = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
-            if 1 <= sides[0] <= most[0] and 1 <= sides[1] <= most[1]:
+            if 1 <= sides[0] <= limits[0] and 1 <= sides[1] <= limits[1]:
                 return ""
     return "no rectangle of its scale and ratio fits into them"
 
@@ -400,9 +402,14 @@ def _check_bins(name: str, bins: int) -> None:
         raise ValueError(f"{name} needs bins >= 2, got {bins}")
 
 
-def _check_share(name: str, value: float) -> None:
-    if not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} lies in [0, 1], got {value}")
+def _check_alpha(name: str, alpha: float) -> None:
+    if not alpha > 0:
+        raise ValueError(f"{name} alpha is above 0, got {alpha}")
+
+
+def _check_within(name: str, value: float, *, high: int = 1) -> None:
+    if not 0 <= value <= high:
+        raise ValueError(f"{name} lies in [0, {high}], got {value}")
 
 
 def _check_range(name: str, value: tuple[float, float], *, low: float, high: float) -> None:

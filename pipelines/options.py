@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 from pipelines.catalog import unknown_name
@@ -30,13 +30,13 @@ def usable_cores() -> int:
 
 
 THREADS, READ_AHEAD, NVJPEG = "threads", "read_ahead", "nvjpeg"
-OF_READERS = {THREADS: 0, READ_AHEAD: 0}  # 0 for the reader's choice
-OF_DEVICE_READERS = {**OF_READERS, NVJPEG: 0}  # of what can take batches that a GPU has decoded
-OF_LOADERS: Mapping[str, int] = {"workers": min(MAX_WORKERS, usable_cores())}
+READER_OPTIONS = {THREADS: 0, READ_AHEAD: 0}  # 0 leaves the choice to the reader
+DEVICE_READER_OPTIONS = {**READER_OPTIONS, NVJPEG: 0}  # for batches that a GPU may decode
+LOADER_OPTIONS: Mapping[str, int] = {"workers": min(MAX_WORKERS, usable_cores())}
 
 
 def split(spelling: str) -> tuple[str, list[str]]:
-    """Name and options of a spelling; ValueError if it is none."""
+    """Name and options of a spelling; ValueError if it is malformed."""
     match = _SPELLING.fullmatch(spelling)
     if match is None:
         raise ValueError(f"pipeline {spelling!r} is not spelled NAME or NAME[mode,option=number]")
@@ -67,14 +67,13 @@ def read(entry: HasOptions, spelling: str) -> tuple[str, dict[str, int]]:
 
 
 def canonical(entry: HasOptions, mode: str, options: Mapping[str, int]) -> str:
-    """The canonical name: without the default mode, with all options that say something.
+    """The canonical name: without the default mode, and without options left at a default of 0.
 
-    A default other than 0 is included too, as it may depend on the machine; 0 leaves the choice to
-    the pipeline.
+    Other defaults are included, as they may depend on the machine.
     """
-    parts: Sequence[str] = [mode] if entry.modes and mode != entry.modes[0] else []
-    said = [
+    parts = [mode] if entry.modes and mode != entry.modes[0] else []
+    parts += [
         f"{key}={value}" for key, value in sorted(options.items()) if value or entry.options[key]
     ]
-    inside = ",".join([*parts, *said])
+    inside = ",".join(parts)
     return f"{entry.name}[{inside}]" if inside else entry.name

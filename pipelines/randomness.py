@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class OwnStream:
+class RandomStream:
     """A stream of random numbers for code that uses the global generators.
 
     Inside `drawing`, the global generators of the CPU and of `device` continue this stream;

@@ -15,7 +15,7 @@ def free_bytes() -> int | None:
     return room.f_bavail * room.f_frsize
 
 
-def described() -> str:
+def remedy() -> str:
     """How much shared memory is free, and the remedy, for an error of a worker."""
     free = free_bytes()
     if free is None:

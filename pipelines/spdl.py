@@ -17,7 +17,7 @@ from pipelines.catalog import Unavailable
 from pipelines.decoding import LibraryReader, is_common_jpeg, is_whole_and_upright
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
-from pipelines.options import OF_READERS
+from pipelines.options import READER_OPTIONS
 from pipelines.sources.decode import read_listed
 from pipelines.sources.measures import Bytes
 
@@ -69,7 +69,7 @@ class Reader(LibraryReader):
         return self.images.images[index_B]
 
     def _decode(self, index: int) -> Bytes | Exception:
-        """An image, or an error, which SPDL itself would log and pass over."""
+        """An image, or the error, since SPDL would log an exception and skip the image."""
         try:
             return self._read(self.images.files[index])
         except Exception as error:  # noqa: BLE001 - raised by `_stacked`
@@ -112,7 +112,7 @@ def ffmpeg() -> Any:
 
 
 def restore_signals() -> None:
-    """Puts Python's handlers back, which SPDL replaces by some that print a stack and abort."""
+    """Restores Python's signal handlers, which SPDL replaces by ones that abort the process."""
     if threading.current_thread() is threading.main_thread():
         for number in signal.valid_signals():
             if (handler := signal.getsignal(number)) is not None:
@@ -122,7 +122,7 @@ def restore_signals() -> None:
 
 def problem(mode: str, device: str) -> str:
     """Why a mode can't run on a device type; "" if it can."""
-    if reason := missing("spdl", SPDL.install) or NATIVE.problem(mode, device):
+    if reason := missing("spdl") or NATIVE.problem(mode, device):
         return reason
     return "" if find_library("avcodec") else NO_FFMPEG
 
@@ -135,9 +135,9 @@ SPDL = Library(
     ),
     build=build,
     ops=NATIVE.ops,
-    ways="native",
+    plugin_ops="native",
     modes=("compiled", "eager"),
-    options=OF_READERS,
+    options=READER_OPTIONS,
     problem=problem,
     decodes=True,
     install="spdl",

@@ -32,10 +32,10 @@ from pipelines.ops import (
     Solarize,
     TrivialAugment,
     VerticalFlip,
-    way_of,
+    implementation_of,
 )
-from pipelines.options import OF_LOADERS
-from pipelines.randomness import OwnStream
+from pipelines.options import LOADER_OPTIONS
+from pipelines.randomness import RandomStream
 from pipelines.sources.base import Images
 from pipelines.workers import LoaderPipeline, shared_bytes
 
@@ -60,11 +60,11 @@ class Transforms:
         self._transform = transforms(ops, images)
         self._flips = [step for step in self._transform.transforms if isinstance(step, Alternating)]
 
-    def __reduce__(self) -> tuple[Any, ...]:  # what a policy builds may not be sent
+    def __reduce__(self) -> tuple[Any, ...]:  # built modules may not be picklable
         return Transforms, self._arguments
 
     def __call__(self, images: Iterator[Tensor], flipped: Sequence[bool], seed: int) -> Tensor:
-        with OwnStream(seed, torch.device("cpu")).drawing():
+        with RandomStream(seed, torch.device("cpu")).drawing():
             return torch.stack([self._one(*each) for each in zip(images, flipped, strict=True)])
 
     def _one(self, image_HWC: Tensor, mirrored: bool) -> Tensor:
@@ -86,11 +86,11 @@ def transforms(ops: Sequence[Op], images: Images) -> Any:
     for op in ops:
         if isinstance(op, MIXING):
             continue
-        way = way_of(op, OPS, "torchvision")
-        if way.dtype not in (None, dtype):
-            dtype = way.dtype
+        implementation = implementation_of(op, OPS, "torchvision")
+        if implementation.dtype not in (None, dtype):
+            dtype = implementation.dtype
             steps.append(v2.ToDtype(dtype, scale=True))
-        steps.append(way.build(v2, op, images))
+        steps.append(implementation.build(v2, op, images))
     if dtype == torch.uint8:
         steps.append(v2.ToDtype(torch.float32, scale=True))
     return v2.Compose([*steps, v2.Normalize(list(images.mean), list(images.std))])
@@ -188,15 +188,15 @@ def random_choice(v2: Any, op: RandomChoice, classes: int) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """An op's implementation in torchvision, for one image or a batch.
+class TorchvisionOp:
+    """An op in torchvision, for one image or a batch.
 
     Args:
         build: (`torchvision.transforms.v2`, op, images) to a module; ops that mix get the number of
             classes instead of the images.
         dtype: Required input type; None for any. float32 if results aren't whole numbers, which
             torchvision would round in uint8.
-        draws: How `torchvision` draws; `torchvision_batch` always draws once per batch.
+        draws: How `torchvision` draws its parameters; `torchvision_batch` draws once per batch.
     """
 
     build: Callable[[Any, Any, Any], Any]
@@ -205,57 +205,54 @@ class Way:
 
 
 FLOAT, UINT8 = torch.float32, torch.uint8
-OPS: dict[type[Op], Way] = {
-    Crop: Way(build=crop),
-    HorizontalFlip: Way(build=lambda v2, op, images: v2.RandomHorizontalFlip(p=op.p)),
-    VerticalFlip: Way(build=lambda v2, op, images: v2.RandomVerticalFlip(p=op.p)),
-    AlternatingFlip: Way(build=lambda v2, op, images: Alternating()),
-    Cutout: Way(build=cutout, dtype=FLOAT),
-    RandomErasing: Way(build=random_erasing, dtype=FLOAT),
-    ColorJitter: Way(build=color_jitter, dtype=FLOAT),
-    Affine: Way(build=lambda v2, op, images: AffineWarp(op), dtype=FLOAT),
-    RandomResizedCrop: Way(build=random_resized_crop, dtype=FLOAT),
-    Rotation: Way(build=lambda v2, op, images: AffineWarp(op.affine), dtype=FLOAT),
-    Grayscale: Way(build=lambda v2, op, images: v2.RandomGrayscale(p=op.p), dtype=FLOAT),
-    Solarize: Way(
+OPS: dict[type[Op], TorchvisionOp] = {
+    Crop: TorchvisionOp(build=crop),
+    HorizontalFlip: TorchvisionOp(build=lambda v2, op, images: v2.RandomHorizontalFlip(p=op.p)),
+    VerticalFlip: TorchvisionOp(build=lambda v2, op, images: v2.RandomVerticalFlip(p=op.p)),
+    AlternatingFlip: TorchvisionOp(build=lambda v2, op, images: Alternating()),
+    Cutout: TorchvisionOp(build=cutout, dtype=FLOAT),
+    RandomErasing: TorchvisionOp(build=random_erasing, dtype=FLOAT),
+    ColorJitter: TorchvisionOp(build=color_jitter, dtype=FLOAT),
+    Affine: TorchvisionOp(build=lambda v2, op, images: AffineWarp(op), dtype=FLOAT),
+    RandomResizedCrop: TorchvisionOp(build=random_resized_crop, dtype=FLOAT),
+    Rotation: TorchvisionOp(build=lambda v2, op, images: AffineWarp(op.affine), dtype=FLOAT),
+    Grayscale: TorchvisionOp(build=lambda v2, op, images: v2.RandomGrayscale(p=op.p), dtype=FLOAT),
+    Solarize: TorchvisionOp(
         build=lambda v2, op, images: v2.RandomSolarize(threshold=op.threshold, p=op.p), dtype=FLOAT
     ),
-    GaussianBlur: Way(
+    GaussianBlur: TorchvisionOp(
         build=lambda v2, op, images: v2.GaussianBlur(op.kernel, op.sigma), dtype=FLOAT
     ),
     # Nearest interpolation and black fill are their defaults.
-    RandAugment: Way(
+    RandAugment: TorchvisionOp(
         build=lambda v2, op, images: v2.RandAugment(op.n, op.magnitude, op.bins), dtype=UINT8
     ),
-    TrivialAugment: Way(build=lambda v2, op, images: v2.TrivialAugmentWide(op.bins), dtype=UINT8),
-    AutoAugment: Way(
+    TrivialAugment: TorchvisionOp(
+        build=lambda v2, op, images: v2.TrivialAugmentWide(op.bins), dtype=UINT8
+    ),
+    AutoAugment: TorchvisionOp(
         build=lambda v2, op, images: v2.AutoAugment(v2.AutoAugmentPolicy(op.policy)), dtype=UINT8
     ),
-    MixUp: Way(
+    MixUp: TorchvisionOp(
         build=lambda v2, op, classes: v2.MixUp(alpha=op.alpha, num_classes=classes),
         draws="per batch",
     ),
-    CutMix: Way(
+    CutMix: TorchvisionOp(
         build=lambda v2, op, classes: v2.CutMix(alpha=op.alpha, num_classes=classes),
         draws="per batch",
     ),
-    RandomChoice: Way(build=random_choice, draws="per batch"),
+    RandomChoice: TorchvisionOp(build=random_choice, draws="per batch"),
 }
-
-
-def problem(mode: str, device: str) -> str:
-    """Why it can't run; "" if it can."""
-    return missing("torchvision")
 
 
 TORCHVISION = Library(
     name="torchvision",
     why="The usual baseline: per-sample transforms in DataLoader workers.",
     build=build,
-    ops={kind: way.draws for kind, way in OPS.items()},
-    ways="torchvision",
-    options=OF_LOADERS,
-    problem=problem,
+    ops={kind: implementation.draws for kind, implementation in OPS.items()},
+    plugin_ops="torchvision",
+    options=LOADER_OPTIONS,
+    problem=lambda mode, device: missing("torchvision"),
     decodes=True,
     shared_bytes=shared_bytes,
     reference="https://docs.pytorch.org/vision/stable/transforms.html",

@@ -10,9 +10,9 @@ from pipelines.base import Batch, Library, Pipeline, Request, derive_seed, flipp
 from pipelines.decoding import DeviceImages, unfit
 from pipelines.libraries import require
 from pipelines.ops import AlternatingFlip
-from pipelines.options import OF_DEVICE_READERS
-from pipelines.randomness import OwnStream
-from pipelines.torchvision import OPS, V2, Alternating, mixing, problem, transforms
+from pipelines.options import DEVICE_READER_OPTIONS
+from pipelines.randomness import RandomStream
+from pipelines.torchvision import OPS, TORCHVISION, V2, Alternating, mixing, transforms
 
 
 class TorchvisionBatchPipeline(Pipeline):
@@ -29,7 +29,7 @@ class TorchvisionBatchPipeline(Pipeline):
 
     def epoch(self, index: int) -> Iterator[Batch]:
         request = self.request
-        stream = OwnStream(derive_seed(request.seed, "draws", index), request.device)
+        stream = RandomStream(derive_seed(request.seed, "draws", index), request.device)
         flipped_N = flipped(request, index).to(request.device) if self._flips else None
         for index_B, images_BHWC in self._images.batches(self.permutation(index)):
             for flip in self._flips:
@@ -52,10 +52,10 @@ TORCHVISION_BATCH = Library(
     why="torchvision's transforms on device batches: no workers, but one draw for a whole batch.",
     build=TorchvisionBatchPipeline,
     ops={**dict.fromkeys(OPS, "per batch"), AlternatingFlip: "per sample"},
-    ways="torchvision",
-    ways_draw="per batch",
-    options=OF_DEVICE_READERS,
-    problem=problem,
+    plugin_ops="torchvision",
+    plugin_draws="per batch",
+    options=DEVICE_READER_OPTIONS,
+    problem=TORCHVISION.problem,
     decodes=True,
     unfit=unfit,
     reference="https://github.com/pytorch/vision/issues/8484",

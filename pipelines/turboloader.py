@@ -15,7 +15,7 @@ from pipelines.base import Library, Request
 from pipelines.decoding import LibraryReader, is_whole_and_upright, read
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
-from pipelines.options import OF_READERS
+from pipelines.options import READER_OPTIONS
 from pipelines.sources.measures import Bytes
 
 
@@ -61,7 +61,7 @@ class Reader(LibraryReader):
 
 @dataclass(frozen=True)
 class Elements:
-    """A data set as TurboLoader takes it: `get` of each of the keys."""
+    """A data set for TurboLoader: `get` of each of the keys."""
 
     keys: Sequence[Any]
     get: Callable[[Any], Any]
@@ -74,16 +74,11 @@ class Elements:
 
 
 def decode(data: bytearray) -> Tensor:
-    """uint8 (C, H, W) of a JPEG file by TurboLoader, which fills what is missing, ignores Exif."""
+    """Decodes a JPEG file to uint8 (C, H, W). TurboLoader ignores Exif and what is missing."""
     if not is_whole_and_upright(data):
         raise RuntimeError("left to Pillow")
     library: Any = import_module("turboloader")
     return torch.from_numpy(library.decode_jpeg(bytes(data))).permute(2, 0, 1)
-
-
-def problem(mode: str, device: str) -> str:
-    """Why a mode can't run on a device type; "" if it can."""
-    return missing("turboloader", TURBOLOADER.install) or NATIVE.problem(mode, device)
 
 
 TURBOLOADER = Library(
@@ -94,10 +89,10 @@ TURBOLOADER = Library(
     ),
     build=build,
     ops=NATIVE.ops,
-    ways="native",
+    plugin_ops="native",
     modes=("compiled", "eager"),
-    options=OF_READERS,
-    problem=problem,
+    options=READER_OPTIONS,
+    problem=lambda mode, device: missing("turboloader") or NATIVE.problem(mode, device),
     decodes=True,
     install="turboloader",
     reference="https://github.com/ALJainProjects/TurboLoader",

@@ -1,6 +1,7 @@
-"""DataLoader workers: one image at a time, whole batches in our order, draws by batch.
+"""Pipelines whose batches DataLoader workers make, image by image, in our order.
 
-What differs between libraries is an `Augment`, which each worker gets as a copy.
+The draws of a batch depend on its number, not on the worker. Libraries differ only in their
+`Augment`, of which each worker gets a copy.
 """
 
 import gc
@@ -30,20 +31,20 @@ from pipelines.base import (
 )
 from pipelines.importing import Executed
 from pipelines.ops import AlternatingFlip
-from pipelines.randomness import OwnStream
+from pipelines.randomness import RandomStream
 from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_listed
 
 PREFETCH = 2  # batches that each worker has ready
-CHECK_S = 20.0  # without a batch, until the workers are looked at
-QUIET_CHECKS = 3  # in which no worker used a core, until they count as lost
+CHECK_S = 20.0  # without a batch, after which the workers are checked
+QUIET_CHECKS = 3  # in a row without CPU use, after which the workers count as lost
 Key = tuple[int, int, list[int]]  # epoch, batch, samples
 Received = Batch | SourceError  # from a worker
 Read = Callable[[Path, int], Tensor]  # a file and the image's size to uint8 (H, W, C)
 
 
 class LoaderWorkerLost(RuntimeError):
-    """A worker process has died, or its batch never arrives; the message says why."""
+    """A worker process has died, or a batch will never arrive; the message says why."""
 
 
 class Augment(Protocol):
@@ -59,7 +60,7 @@ class Augment(Protocol):
 
 
 def read_with_pillow(path: Path, size: int) -> Tensor:
-    """The reference's reading."""
+    """Reads a file as the source does."""
     return torch.from_numpy(read_listed(path.parent, path, size).copy())
 
 
@@ -67,9 +68,9 @@ class LoaderPipeline(Pipeline):
     """The setup of most training scripts: workers, pinned memory, one copy per batch.
 
     Args:
-        augment: Run in the workers.
+        augment: Applied in the workers.
         mix: Applied to whole batches in this process; None if the policy has no such op.
-        read: How files are read.
+        read: Reads a file.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class LoaderPipeline(Pipeline):
         if self._loader is None:
             raise RuntimeError("this pipeline was closed")
         self._keys.epoch = index
-        stream = OwnStream(derive_seed(request.seed, "mixes", index), torch.device("cpu"))
+        stream = RandomStream(derive_seed(request.seed, "mixes", index), torch.device("cpu"))
         batches = Batches(self._loader)
         try:
             for batch in batches:
@@ -114,7 +115,7 @@ class LoaderPipeline(Pipeline):
                         x_BCHW, labels = self._mix(x_BCHW, labels)
                 yield x_BCHW.to(dtype=request.dtype, memory_format=request.memory_format), labels
         finally:
-            # Workers of an interrupted epoch would continue and slow down the next.
+            # The workers of an interrupted epoch would go on, and slow down the next epoch.
             self._keys.interrupted = True
             if batches.lost():
                 self.close()
@@ -125,15 +126,15 @@ class LoaderPipeline(Pipeline):
     def close(self) -> None:
         iterator: Any = getattr(self._loader, "_iterator", None)
         self._loader = None
-        if iterator is not None:  # else the workers stop with it, which an error's frames may hold
+        if iterator is not None:  # explicitly, as the frames of an error may keep it alive
             iterator._shutdown_workers()
 
 
 class Batches(Iterator[Received]):
-    """The batches of an epoch; torch itself would wait for that of a lost worker without end."""
+    """The batches of an epoch; torch itself would wait forever for the batch of a lost worker."""
 
     def __init__(self, loader: "DataLoader[Received]") -> None:
-        with garbage_kept():
+        with frozen_garbage():
             try:
                 self._batches = iter(loader)
             except (PicklingError, AttributeError, TypeError) as error:
@@ -157,7 +158,7 @@ class Batches(Iterator[Received]):
                 return batch
             except RuntimeError as error:
                 if not self.lost():
-                    if time.monotonic() - asked < CHECK_S:  # the error of a worker
+                    if time.monotonic() - asked < CHECK_S:  # an error that a worker raised
                         raise
                     before_s, used_s, asked = used_s, cpu_s(self._workers), time.monotonic()
                     quiet = quiet + 1 if used_s - before_s < 0.01 * CHECK_S else 1
@@ -169,21 +170,21 @@ class Batches(Iterator[Received]):
         """Why a batch will never arrive; "" if all workers work."""
         for worker in self._workers:
             if not worker.is_alive():
-                return death(worker.exitcode or 0)
+                return describe_exit(worker.exitcode or 0)
         if self._silent:
             return (
                 f"no worker process of the DataLoader has sent a batch or used a core for "
                 f"{CHECK_S * QUIET_CHECKS:g} s: a batch was lost, or the workers are stopped; "
-                f"{shared_memory.described()}"
+                f"{shared_memory.remedy()}"
             )
         return ""
 
 
 @contextmanager
-def garbage_kept() -> Iterator[None]:
-    """Keeps the garbage of this process from being collected in processes forked meanwhile.
+def frozen_garbage() -> Iterator[None]:
+    """Keeps processes that are forked in the block from collecting this process's garbage.
 
-    Some of it, as a pipeline of DALI, waits for its threads when it goes, and a fork has none.
+    Deleting some objects, such as DALI's pipelines, waits for threads that a fork doesn't have.
     """
     gc.freeze()
     try:
@@ -198,13 +199,13 @@ def cpu_s(workers: Sequence[BaseProcess]) -> float:
     return float(sum(each.user + each.system for each in times))
 
 
-def death(code: int) -> str:
-    """Why a worker process died, from its exit code; and what to do."""
+def describe_exit(code: int) -> str:
+    """Why a worker process died, by its exit code, and what to do."""
     if code >= 0:
         return f"a worker process of the DataLoader exited by itself with exit code {code}"
     name = signal.Signals(-code).name
     advice = {
-        signal.SIGBUS: shared_memory.described(),
+        signal.SIGBUS: shared_memory.remedy(),
         signal.SIGKILL: "the system kills processes when the host's memory is used up: take fewer "
         "workers, as in --pipeline 'torchvision[workers=2]'",
     }.get(signal.Signals(-code), "the log has what it printed")
@@ -212,7 +213,7 @@ def death(code: int) -> str:
 
 
 class Keys(Sampler[Key]):
-    """Batches in the order of our permutation, with epoch and number as seed."""
+    """The samples of each batch in our order, with epoch and batch number for the seed."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
@@ -231,7 +232,7 @@ class Keys(Sampler[Key]):
 
 
 class Samples(Dataset[Received]):
-    """Builds whole batches, sample by sample, so that draws don't depend on the worker."""
+    """Makes whole batches, sample by sample, so that draws don't depend on the worker."""
 
     def __init__(self, request: Request, augment: Augment, read: Read) -> None:
         self._request, self._augment, self._read = request, augment, read
@@ -242,7 +243,7 @@ class Samples(Dataset[Received]):
         return _samples, (Executed(), self._request, self._augment, self._read)
 
     def __getitem__(self, key: Key) -> Received:
-        """A batch, or the error of a file, as torch would wrap it in the worker's traceback."""
+        """A batch, or a file's error as a value, since torch would add the worker's traceback."""
         try:
             return self._batch(key)
         except SourceError as error:
@@ -277,7 +278,7 @@ def _samples(executed: object, *arguments: Any) -> Samples:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Uses one thread, as a worker does: an image is too little work for more."""
+    """Uses one thread, as workers do: an image is too little work for more."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

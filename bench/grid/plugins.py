@@ -123,7 +123,7 @@ def joined(places: Mapping[str, str]) -> Iterator[None]:
 @contextmanager
 def _in_catalogs(entries: Mapping[str, Sequence[Any]], origin: Origin) -> Iterator[None]:
     for kind, catalog in registry.CATALOGS.items():
-        catalog.join(entries.get(kind, ()), origin)
+        catalog.register(entries.get(kind, ()), origin)
     own = {entry.name: (_guarded(entry, origin), origin) for entry in entries.get("grids", ())}
     grids.JOINED.update(own)
     registry.PLUGINS.append(origin)
@@ -132,7 +132,7 @@ def _in_catalogs(entries: Mapping[str, Sequence[Any]], origin: Origin) -> Iterat
     finally:
         registry.PLUGINS.remove(origin)
         for catalog in registry.CATALOGS.values():
-            catalog.leave(origin)
+            catalog.unregister(origin)
         for name in own:
             del grids.JOINED[name]
 

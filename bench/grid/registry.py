@@ -77,7 +77,7 @@ def broken_files() -> list[str]:
     if not PLUGINS and stated_entries() is not None:
         return []
     for kind, catalog in CATALOGS.items():
-        broken = catalog.broken if catalog.looked_through else {}
+        broken = catalog.broken if catalog.is_scanned else {}
         if broken:
             reasons = "; ".join(f"{file}.py ({reason})" for file, reason in broken.items())
             sentences.append(

@@ -8,7 +8,7 @@ import torch
 from pipelines.augmentations import Augmentation
 from pipelines.native_ops.edits import Edit
 from pipelines.ops import HorizontalFlip, Op
-from pipelines.torchvision import Way
+from pipelines.torchvision import TorchvisionOp
 
 
 def invert(op, x_BHWC, u_B1):
@@ -21,9 +21,9 @@ class Invert(Op):
     """Inverts images with probability `p`."""
 
     p: float = 0.5
-    ways: ClassVar = {
+    implementations: ClassVar = {
         "native": Edit(draws=1, apply=invert),
-        "torchvision": Way(build=lambda v2, op, images: v2.RandomInvert(p=op.p)),
+        "torchvision": TorchvisionOp(build=lambda v2, op, images: v2.RandomInvert(p=op.p)),
         "kornia": lambda kornia, op, setup: kornia.RandomInvert(p=op.p),
     }
 

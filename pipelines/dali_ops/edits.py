@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
-from pipelines.dali_ops.flow import Draws, Flow, Operators, Size, Way
-from pipelines.native_ops.edits import GREY, TRIES, between, centred_rectangle, first
+from pipelines.dali_ops.flow import DaliOp, Draws, Flow, Operators, Size
+from pipelines.native_ops.edits import GREY, TRIES, between, centred_rectangle, drawn_sides, first
 from pipelines.ops import (
     Affine,
     ColorJitter,
@@ -19,12 +20,8 @@ from pipelines.ops import (
     Solarize,
 )
 
-UNCHANGED = {
-    "brightness": 1.0,
-    "contrast": 1.0,
-    "saturation": 1.0,
-    "hue": 0.0,
-}  # in order of application
+# In order of application.
+UNCHANGED = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0}
 
 
 def draw_affine(op: Affine, size: Size, count: int, generator: torch.Generator) -> Draws:
@@ -56,7 +53,7 @@ def add_affine(op: Affine | Rotation, flow: Flow, matrix: object) -> None:
         interp_type=types.INTERP_LINEAR,
         dtype=types.FLOAT,
     )
-    flow.whole = False
+    flow.is_uint8 = False
 
 
 def draw_done(
@@ -68,18 +65,18 @@ def draw_done(
 
 def add_grayscale(op: Grayscale, flow: Flow, done: Any) -> None:
     """The grey image where `done` is 1."""
-    flow.widen()
+    flow.to_float()
     operators, channels = flow.operators, len(flow.mean)
     grey = luminance(operators, flow.images, channels, copies=channels)
-    done = operators.here(done)
+    done = operators.on_device(done)
     flow.images = grey * done + flow.images * (1.0 - done)
 
 
 def add_solarize(op: Solarize, flow: Flow, done: Any) -> None:
     """x + (255 - 2 x), where `done` is 1 and x is bright."""
-    flow.widen()
+    flow.to_float()
     x = flow.images
-    inverted = (x >= 255.0 * op.threshold) * flow.operators.here(done)
+    inverted = (x >= 255.0 * op.threshold) * flow.operators.on_device(done)
     flow.images = x + inverted * (255.0 - x * 2.0)
 
 
@@ -93,7 +90,7 @@ def add_blur(op: GaussianBlur, flow: Flow, sigma: object) -> None:
     flow.images = flow.operators.fn.gaussian_blur(
         flow.images, sigma=sigma, window_size=op.kernel, dtype=flow.operators.types.FLOAT
     )
-    flow.whole = False
+    flow.is_uint8 = False
 
 
 def draw_resized_crop(
@@ -102,9 +99,7 @@ def draw_resized_crop(
     """First row and column, and (height, width): int32 (count, 2)."""
     height, width = size
     u_BK = torch.rand(count, 2 * TRIES + 2, generator=generator)
-    area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
-    ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
-    wide, high = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    wide, high = drawn_sides(op, u_BK, height * width)
     fits = (wide >= 1) & (wide <= width) & (high >= 1) & (high <= height)
     spare_wide, spare_high = centred_rectangle(op.ratio, height, width)
     spare = torch.tensor([spare_high, spare_wide])
@@ -130,7 +125,7 @@ def add_resized_crop(op: RandomResizedCrop, flow: Flow, start: object, shape: ob
         antialias=False,
         dtype=types.FLOAT,
     )
-    flow.whole = False
+    flow.is_uint8 = False
 
 
 def parts(op: ColorJitter) -> list[str]:
@@ -150,10 +145,10 @@ def draw_jitter(op: ColorJitter, size: Size, count: int, generator: torch.Genera
 # each pixel by a matrix; repeating values in channels by it is faster than broadcasts.
 def add_jitter(op: ColorJitter, flow: Flow, *factors: Any) -> None:
     """Brightness, contrast, saturation, hue, clamped after each."""
-    flow.widen()
+    flow.to_float()
     operators, x, channels = flow.operators, flow.images, len(flow.mean)
     for name, given in zip(parts(op), factors, strict=True):
-        factor = operators.here(given)
+        factor = operators.on_device(given)
         if name == "hue":
             x = turn_hue(operators, x, factor)
             continue
@@ -174,9 +169,9 @@ def clamp(operators: Operators, x: Any, high: float) -> Any:
     return operators.math.min(operators.math.max(x, 0.0), high)
 
 
-def times(operators: Operators, x: Any, rows: Sequence[Sequence[float]]) -> Any:
-    """Multiplies each pixel by a matrix: as many channels as rows."""
-    return operators.fn.coord_transform(x, M=operators.constant(rows))
+def times(operators: Operators, x: Any, rows: Sequence[Sequence[float]], **offset: Any) -> Any:
+    """Multiplies each pixel by a matrix: as many channels as rows. `T` is added to each pixel."""
+    return operators.fn.coord_transform(x, M=np.array(rows, np.float32), **offset)
 
 
 def luminance(operators: Operators, x: Any, channels: int, copies: int) -> Any:
@@ -204,19 +199,23 @@ def turn_hue(operators: Operators, x: Any, turns: Any) -> Any:
     sixths_1 = top(candidates, axes=[2], keep_dims=True) + turns * 6.0
     # Channel n of HSV to RGB: value - chroma * clamp(min(k, 4 - k), 0, 1), k = (n + sixths) mod 6.
     moved = [(n - 10.0) / 6 for n in (5.0, 3.0, 1.0)]
-    whole = operators.fn.coord_transform(sixths_1, M=operators.constant([[1 / 6]] * 3), T=moved)
-    k = (whole - floor(whole)) * 6.0
+    turns_3 = times(operators, sixths_1, [[1 / 6]] * 3, T=moved)
+    k = (turns_3 - floor(turns_3)) * 6.0
     return value - chroma * clamp(operators, operators.math.min(k, 4.0 - k), 1.0)
 
 
-WAYS: dict[type[Op], Way] = {
-    ColorJitter: Way(draw=draw_jitter, add=add_jitter, inputs=lambda op: len(parts(op)), raw=True),
-    Affine: Way(draw=draw_affine, add=add_affine, raw=True),
-    Rotation: Way(draw=lambda op, *given: draw_affine(op.affine, *given), add=add_affine, raw=True),
-    Grayscale: Way(draw=draw_done, add=add_grayscale, raw=True),
-    Solarize: Way(draw=draw_done, add=add_solarize, raw=True),
-    GaussianBlur: Way(draw=draw_blur, add=add_blur, raw=True),
-    RandomResizedCrop: Way(
+OPS: dict[type[Op], DaliOp] = {
+    ColorJitter: DaliOp(
+        draw=draw_jitter, add=add_jitter, inputs=lambda op: len(parts(op)), raw=True
+    ),
+    Affine: DaliOp(draw=draw_affine, add=add_affine, raw=True),
+    Rotation: DaliOp(
+        draw=lambda op, *given: draw_affine(op.affine, *given), add=add_affine, raw=True
+    ),
+    Grayscale: DaliOp(draw=draw_done, add=add_grayscale, raw=True),
+    Solarize: DaliOp(draw=draw_done, add=add_solarize, raw=True),
+    GaussianBlur: DaliOp(draw=draw_blur, add=add_blur, raw=True),
+    RandomResizedCrop: DaliOp(
         draw=draw_resized_crop, add=add_resized_crop, inputs=lambda op: 2, raw=True
     ),
 }

@@ -16,15 +16,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pipelines.base import Request, Unsupported, usable_cores
+from pipelines.base import Request, Unsupported
 from pipelines.dali_ops.flow import Operators
 from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
+from pipelines.options import usable_cores
 from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_listed
 from pipelines.sources.errors import listed
 
-# How files of the formats begin that DALI decodes, and end if they are whole ("" if unknown).
+# The first bytes of files in the formats that DALI decodes: their last bytes, or "" if unknown.
 FORMATS = {
     b"\xff\xd8\xff": b"\xff\xd9",  # JPEG
     b"\x89PNG": b"IEND\xaeB`\x82",
@@ -101,7 +102,7 @@ class ArrayFeed(Feed):
 class FileFeed(Feed):
     """Names of files, which DALI reads and decodes on all cores.
 
-    The files are checked at once, and those that have changed after they were read.
+    Files are checked at the start, and again after they were read if they have changed.
 
     The result is that of `sources.decode`: upright RGB, the largest central square, resized with
     antialiasing and rounded to bytes.
@@ -144,7 +145,7 @@ class FileFeed(Feed):
                 read_once(path)
         except SourceError as broken:
             return broken
-        if path := refused(files):
+        if path := first_undecodable(files):
             return SourceError(
                 f"dali cannot decode {path}, although Pillow can: save the file anew, or choose "
                 "another pipeline"
@@ -179,7 +180,7 @@ def check_file(path: Path) -> None:
 
 
 def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
-    """Why DALI can't decode the files; opens only those whose names leave that open."""
+    """Why DALI can't decode the files; opens only those whose suffix doesn't tell."""
     for path in images.files:
         if not path.name.lower().endswith(SUFFIXES) and magic_of(ends(path)[0]) is None:
             try:
@@ -191,12 +192,12 @@ def unfit(images: Images, batch_size: int, options: Mapping[str, int]) -> str:
 
 
 def magic_of(head: bytes) -> bytes | None:
-    """How a format that DALI decodes begins, if that is how a file begins."""
+    """The key of `FORMATS` that a file begins with; None if DALI doesn't decode it."""
     return next((magic for magic in FORMATS if head.startswith(magic)), None)
 
 
 def ends(path: Path) -> tuple[bytes, bytes]:
-    """The first and the last bytes of a file; none if it can't be read."""
+    """The first and last 16 bytes of a file; empty if it can't be read."""
     try:
         with path.open("rb", buffering=0) as file:
             head = file.read(16)
@@ -247,18 +248,18 @@ def decoded(operators: Operators, names: Any, size: tuple[int, int]) -> Any:
 
 
 def read(fn: Any, names: Any) -> Any:
-    """The files' bytes; DALI's default, to map files into memory, dies if one is cut meanwhile."""
+    """The files' bytes. DALI maps files into memory by default, and crashes if one is truncated."""
     return fn.io.file.read(names, dont_use_mmap=True)
 
 
 def decoder(operators: Operators) -> str:
-    """DALI's name of the decoder's device; on a GPU it reads bytes from the CPU."""
+    """DALI's name of the decoder's device; "mixed" takes bytes on the CPU, decodes on the GPU."""
     if not operators.gpu:
         return "cpu"
     return "mixed" if operators.fn.__name__ == "nvidia.dali.fn" else "gpu"
 
 
-def refused(files: Sequence[Path]) -> Path | None:
+def first_undecodable(files: Sequence[Path]) -> Path | None:
     """The first file that DALI can't decode on the CPU."""
     from nvidia.dali import Pipeline, fn
 

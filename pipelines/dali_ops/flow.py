@@ -1,10 +1,9 @@
 """Operators and intermediate images in DALI's two modes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,13 +30,9 @@ class Operators:
     types: Any
     gpu: bool
 
-    def here(self, parameters: Any) -> Any:
-        """Parameters on the images' device, for arithmetic with them."""
+    def on_device(self, parameters: Any) -> Any:
+        """Parameters on the images' device, for arithmetic with images."""
         return parameters.gpu() if self.gpu else parameters
-
-    def constant(self, rows: Sequence[Sequence[float]]) -> Any:
-        """A matrix for all samples, as an argument."""
-        return np.array(rows, np.float32)
 
 
 @dataclass(kw_only=True)
@@ -46,13 +41,10 @@ class Flow:
 
     Args:
         images: HWC; uint8 or float32 in 0..255, or normalised.
-        size: Size of the batch's images.
         dtype: DALI's data type of the batch's images.
         mean: Mean of each channel, in 0..255.
-        std: Standard deviation of each channel.
         pad: Pixels by which the source was padded on each side.
-        keep: Whether a later op needs images that aren't normalised.
-        whole: Whether images are still uint8.
+        keep: Whether a later op needs images that aren't normalised yet.
     """
 
     operators: Operators
@@ -63,11 +55,13 @@ class Flow:
     dtype: Any
     pad: int = 0
     keep: bool = False
-    whole: bool = True
+    is_uint8: bool = True
     normalised: bool = False
 
     def normalise(self, **fused: Any) -> None:
-        """Normalises and casts, in one kernel with a flip in `fused`."""
+        """Normalises and casts, unless that is done; `fused` adds a flip to the same kernel."""
+        if self.normalised:
+            return
         self.images = self.operators.fn.crop_mirror_normalize(
             self.images,
             mean=self.mean,
@@ -76,19 +70,19 @@ class Flow:
             output_layout="HWC",
             **fused,
         )
-        self.normalised, self.whole = True, False
+        self.normalised, self.is_uint8 = True, False
 
-    def widen(self) -> None:
+    def to_float(self) -> None:
         """Converts bytes to float32, for ops whose results aren't whole numbers."""
-        if self.whole:
+        if self.is_uint8:
             types = self.operators.types
             self.images = self.operators.fn.cast(self.images, dtype=types.FLOAT)
-            self.whole = False
+            self.is_uint8 = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
-    """An op's implementation in DALI.
+class DaliOp:
+    """An op in DALI.
 
     Args:
         draw: (op, size, count, generator) to its parameters.

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipelines.dali_ops.flow import Draws, Flow, Size, Way
+from pipelines.dali_ops.flow import DaliOp, Draws, Flow, Size
 from pipelines.native_ops.mixes import beta
 from pipelines.ops import CutMix, MixUp, Op, RandomChoice
 
@@ -22,15 +22,14 @@ def draw_mix_up(op: MixUp, size: Size, count: int, generator: torch.Generator) -
 
 def add_mix_up(op: MixUp, flow: Flow, own: Any, partner: Any) -> None:
     """A weighted mean."""
-    if not flow.normalised:
-        flow.normalise()
-    own = flow.operators.here(own)
+    flow.normalise()
+    own = flow.operators.on_device(own)
     other = flow.operators.fn.permute_batch(flow.images, indices=partner)
     flow.images = other * (1.0 - own) + flow.images * own
 
 
 def draw_cut_mix(op: CutMix, size: Size, count: int, generator: torch.Generator) -> Draws:
-    """Two pastes per sample: its own image, then a rectangle of another one.
+    """Two pastes per sample: its own image, then a rectangle of its partner's.
 
     Returns:
         Indices of the images int32 (count, 2); first rows and columns int32 (count, 2, 2);
@@ -50,8 +49,7 @@ def draw_cut_mix(op: CutMix, size: Size, count: int, generator: torch.Generator)
 
 def add_cut_mix(op: CutMix, flow: Flow, ids: object, anchors: object, shapes: object) -> None:
     """Pastes rectangles of the batch's images at their original positions."""
-    if not flow.normalised:
-        flow.normalise()
+    flow.normalise()
     flow.images = flow.operators.fn.multi_paste(
         flow.images,
         in_ids=ids,
@@ -78,25 +76,22 @@ def draw_choice(op: RandomChoice, size: Size, count: int, generator: torch.Gener
 
 def add_choice(op: RandomChoice, flow: Flow, own: Any, partner: Any, *pastes: Any) -> None:
     """Pastes, then blends with the other image."""
-    if not flow.normalised:
-        flow.normalise()
-    own, other = (
-        flow.operators.here(own),
-        flow.operators.fn.permute_batch(flow.images, indices=partner),
-    )
+    flow.normalise()
+    own = flow.operators.on_device(own)
+    other = flow.operators.fn.permute_batch(flow.images, indices=partner)
     add_cut_mix(op.cut_mix, flow, *pastes)
     flow.images = other * (1.0 - own) + flow.images * own
 
 
-WAYS: dict[type[Op], Way] = {
-    MixUp: Way(
+OPS: dict[type[Op], DaliOp] = {
+    MixUp: DaliOp(
         draw=draw_mix_up, add=add_mix_up, inputs=lambda op: 2, own=lambda size, draws: draws[0]
     ),
-    RandomChoice: Way(
+    RandomChoice: DaliOp(
         draw=draw_choice,
         add=add_choice,
         inputs=lambda op: 5,
         own=lambda size, draws: draws[0] * cut_mix_own(size, draws[2:]),
     ),
-    CutMix: Way(draw=draw_cut_mix, add=add_cut_mix, inputs=lambda op: 3, own=cut_mix_own),
+    CutMix: DaliOp(draw=draw_cut_mix, add=add_cut_mix, inputs=lambda op: 3, own=cut_mix_own),
 }

@@ -1,11 +1,9 @@
 """DALI's ops that move or cover pixels."""
 
-import math
-
 import torch
 
-from pipelines.dali_ops.flow import Draws, Flow, Size, Way, draw_nothing
-from pipelines.native_ops.edits import TRIES, between, first
+from pipelines.dali_ops.flow import DaliOp, Draws, Flow, Size, draw_nothing
+from pipelines.native_ops.edits import TRIES, drawn_sides, first
 from pipelines.ops import (
     AlternatingFlip,
     Crop,
@@ -69,32 +67,25 @@ def draw_cutout(op: Cutout, size: Size, count: int, generator: torch.Generator) 
 
 def add_cutout(op: Cutout, flow: Flow, anchor: object) -> None:
     """Erases a square."""
-    erase(flow, anchor, [float(op.size)] * 2)
+    erase(op, flow, anchor, [float(op.size)] * 2)
 
 
 def draw_erasing(op: RandomErasing, size: Size, count: int, generator: torch.Generator) -> Draws:
     """First row and column, and (height, width), 0 where nothing is erased: float32 (count, 2)."""
     height, width = size
     u_BK = torch.rand(count, 2 * TRIES + 3, generator=generator)
-    area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
-    ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
-    high, wide = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    high, wide = drawn_sides(op, u_BK, height * width)
     fits = (high < height) & (wide < width)
     done_B1 = fits.any(dim=1, keepdim=True) & (u_BK[:, -1:] < op.p)
     shape_B2 = torch.stack([first(high, fits), first(wide, fits)], dim=1) * done_B1
     return (u_BK[:, -3:-1] * (torch.tensor(size) - shape_B2 + 1)).floor(), shape_B2
 
 
-def add_erasing(op: RandomErasing, flow: Flow, anchor: object, shape: object) -> None:
-    """Erases a rectangle."""
-    erase(flow, anchor, shape)
-
-
-def erase(flow: Flow, anchor: object, shape: object) -> None:
-    """Sets rectangles to the mean; after normalisation, which makes it zero, if that comes next."""
+def erase(op: Cutout | RandomErasing, flow: Flow, anchor: object, shape: object) -> None:
+    """Sets rectangles to the mean, which is zero if the images may be normalised before."""
     if flow.keep:
-        flow.widen()
-    elif not flow.normalised:
+        flow.to_float()
+    else:
         flow.normalise()
     flow.images = flow.operators.fn.erase(
         flow.images,
@@ -105,11 +96,11 @@ def erase(flow: Flow, anchor: object, shape: object) -> None:
     )
 
 
-WAYS: dict[type[Op], Way] = {
-    Crop: Way(draw=draw_crop, add=add_crop),
-    HorizontalFlip: Way(draw=draw_flip, add=add_flip),
-    VerticalFlip: Way(draw=draw_flip, add=add_vertical_flip),
-    AlternatingFlip: Way(draw=draw_nothing, add=add_flip),
-    Cutout: Way(draw=draw_cutout, add=add_cutout),
-    RandomErasing: Way(draw=draw_erasing, add=add_erasing, inputs=lambda op: 2),
+OPS: dict[type[Op], DaliOp] = {
+    Crop: DaliOp(draw=draw_crop, add=add_crop),
+    HorizontalFlip: DaliOp(draw=draw_flip, add=add_flip),
+    VerticalFlip: DaliOp(draw=draw_flip, add=add_vertical_flip),
+    AlternatingFlip: DaliOp(draw=draw_nothing, add=add_flip),
+    Cutout: DaliOp(draw=draw_cutout, add=add_cutout),
+    RandomErasing: DaliOp(draw=draw_erasing, add=erase, inputs=lambda op: 2),
 }

@@ -1,7 +1,7 @@
-"""DALI's own automatic policies (`nvidia.dali.auto_aug`), which mean something else by the name.
+"""DALI's own automatic policies (`nvidia.dali.auto_aug`), which it defines differently from us.
 
-DALI draws their random numbers from a state that depends on earlier epochs. Here, while the graph
-is made, `fn.random.uniform` gives inputs that are fed with the suite's numbers instead.
+DALI draws their random numbers from a state that depends on earlier epochs. While the graph is
+built here, `fn.random.uniform` returns inputs instead, which are fed with the suite's numbers.
 """
 
 import warnings
@@ -13,14 +13,14 @@ from unittest.mock import patch
 import torch
 
 from pipelines.base import OwnOp, Unsupported
-from pipelines.dali_ops.flow import Draws, Flow, Size, Way
+from pipelines.dali_ops.flow import DaliOp, Draws, Flow, Size
 from pipelines.ops import AutoAugment, Op, RandAugment, TrivialAugment
 
 PIXELS = (
     "grey outside, bilinear, moves by fractions of a pixel, equalize as in OpenCV, sharpness at "
     "the edges too, solarize from 256 on"
 )
-OPS: dict[type[Op], OwnOp] = {
+OWN_OPS: dict[type[Op], OwnOp] = {
     RandAugment: OwnOp(differs=f"moves to 100/224 of the side, {PIXELS}"),
     TrivialAugment: OwnOp(differs=f"brightness and the like by 0.01 at least, {PIXELS}"),
     AutoAugment: OwnOp(
@@ -32,7 +32,7 @@ OPS: dict[type[Op], OwnOp] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """How a policy is called and which random numbers it asks for, in order.
+    """How a policy is called, and which random numbers it requests, in order.
 
     Args:
         call: (op, images, their size) to images.
@@ -65,14 +65,10 @@ def auto_augment(op: AutoAugment, images: Any, size: Size) -> Any:
     return auto_augment(images, f"reduced_{op.policy}", shape=size)
 
 
-def several(n: int) -> int:
-    """DALI asks for one op without a dimension."""
-    return n if n > 1 else 0
-
-
 POLICIES: Mapping[type[Op], Policy] = {
     RandAugment: Policy(
-        call=rand_augment, draws=lambda op: [(14, several(op.n)), (2, several(op.n))]
+        call=rand_augment,
+        draws=lambda op: [(values, op.n if op.n > 1 else 0) for values in (14, 2)],
     ),
     TrivialAugment: Policy(call=trivial_augment, draws=lambda op: [(op.bins, 0), (2, 0), (14, 0)]),
     AutoAugment: Policy(call=auto_augment, draws=lambda op: [(0, 2), (25, 0), (2, 2)]),
@@ -103,9 +99,9 @@ def add(op: Op, flow: Flow, *inputs: Any) -> None:
             "dali's automatic policies need images of three channels: choose another pipeline"
         )
     policy, fn = POLICIES[type(op)], flow.operators.fn
-    if not flow.whole:
+    if not flow.is_uint8:
         flow.images = fn.cast(flow.images, dtype=flow.operators.types.UINT8)
-        flow.whole = True
+        flow.is_uint8 = True
     asked: list[tuple[int, int]] = []
 
     def uniform(
@@ -124,7 +120,7 @@ def add(op: Op, flow: Flow, *inputs: Any) -> None:
         )
 
 
-WAYS: dict[type[Op], Way] = {
-    kind: Way(draw=draw, add=add, inputs=lambda op: len(POLICIES[type(op)].draws(op)), raw=True)
+OPS: dict[type[Op], DaliOp] = {
+    kind: DaliOp(draw=draw, add=add, inputs=lambda op: len(POLICIES[type(op)].draws(op)), raw=True)
     for kind in POLICIES
 }

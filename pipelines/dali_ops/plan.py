@@ -9,19 +9,27 @@ from torch import Tensor
 
 from pipelines.base import Request
 from pipelines.dali_ops import edits, mixes, moves, own
-from pipelines.dali_ops.flow import Draws, Flow, Operators, Way
-from pipelines.ops import AlternatingFlip, ColorJitter, Crop, Cutout, HorizontalFlip, Op, way_of
+from pipelines.dali_ops.flow import DaliOp, Draws, Flow, Operators
+from pipelines.ops import (
+    AlternatingFlip,
+    ColorJitter,
+    Crop,
+    Cutout,
+    HorizontalFlip,
+    Op,
+    implementation_of,
+)
 from pipelines.sources.base import Images
 
-# `own` has those that mean something else by the name.
-WAYS: dict[type[Op], Way] = {**moves.WAYS, **edits.WAYS, **mixes.WAYS}
+# Without those of `own`, which DALI defines differently.
+OPS: dict[type[Op], DaliOp] = {**moves.OPS, **edits.OPS, **mixes.OPS}
 FLIPS = (HorizontalFlip, AlternatingFlip)
 DTYPES = {torch.float32: "FLOAT", torch.float16: "FLOAT16"}
 
 
-def dali_way(op: Op) -> Way:
-    """What an op is in DALI; a plugin's op brings its own."""
-    return way_of(op, WAYS | own.WAYS, "dali")
+def dali_op(op: Op) -> DaliOp:
+    """An op in DALI; a plugin's op brings its own."""
+    return implementation_of(op, OPS | own.OPS, "dali")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +42,6 @@ class Plan:
         pad: Pixels by which the source is padded, once.
         size: (height, width) of the batch's images.
         mean: Mean of each channel, in 0..255.
-        std: Standard deviation of each channel.
         dtype: DALI's name of the data type of the batch's images.
     """
 
@@ -52,12 +59,12 @@ class Plan:
 
     @property
     def conditional(self) -> bool:
-        """Whether it takes different operators for the samples of a batch."""
-        return any(type(op) in own.WAYS for op in self.ops)
+        """Whether the samples of a batch go through different operators."""
+        return any(type(op) in own.OPS for op in self.ops)
 
     def inputs(self) -> int:
         """Number of parameters of all ops."""
-        return sum(dali_way(op).inputs(op) for op in self.ops)
+        return sum(dali_op(op).inputs(op) for op in self.ops)
 
     def draw(
         self, generator: torch.Generator, flipped_B: Tensor
@@ -76,8 +83,8 @@ class Plan:
             if isinstance(op, AlternatingFlip):
                 drawn.append((flipped_B,))
             else:
-                drawn.append(dali_way(op).draw(op, self.size, len(flipped_B), generator))
-        share_of = dali_way(self.ops[-1]).own if self.ops else None
+                drawn.append(dali_op(op).draw(op, self.size, len(flipped_B), generator))
+        share_of = dali_op(self.ops[-1]).own if self.ops else None
         share_B = share_of(self.size, drawn[-1]) if share_of is not None else None
         if self.swapped:
             (mirror_B,), (start_B2,) = drawn[0], drawn[1]
@@ -101,7 +108,7 @@ def make_plan(request: Request) -> Plan:
     swapped = len(ops) > 1 and isinstance(ops[0], FLIPS) and isinstance(ops[1], Crop)
     crop = ops[1] if swapped else ops[0] if ops else None
     padded = isinstance(crop, Crop) and not images.files
-    mixing = bool(ops) and type(ops[-1]) in mixes.WAYS
+    mixing = bool(ops) and type(ops[-1]) in mixes.OPS
     return Plan(
         ops=ops,
         swapped=swapped,
@@ -144,14 +151,13 @@ def run_ops(plan: Plan, operators: Operators, images: Any, inputs: Sequence[Any]
         pad=plan.pad,
     )
     ops = plan.ordered_ops()
-    raw = max((i for i, op in enumerate(ops) if dali_way(op).raw), default=-1)
+    raw = max((i for i, op in enumerate(ops) if dali_op(op).raw), default=-1)
     given = iter(inputs)
     for index, op in enumerate(ops):
         flow.keep = index < raw
-        way = dali_way(op)
-        # DALI rewrites its own policies, in which samples take different ops; ours need not be.
-        add = way.add if type(op) in own.WAYS else pipeline.do_not_convert(way.add)
-        add(op, flow, *(next(given) for _ in range(way.inputs(op))))
-    if not flow.normalised:
-        flow.normalise()
+        entry = dali_op(op)
+        # DALI must rewrite its own policies, in which samples take different ops, but not ours.
+        add = entry.add if type(op) in own.OPS else pipeline.do_not_convert(entry.add)
+        add(op, flow, *(next(given) for _ in range(entry.inputs(op))))
+    flow.normalise()
     return flow.images

@@ -39,7 +39,7 @@ def fault(device: str, *, dynamic: bool = False) -> str:
 
 
 def missing() -> str:
-    """Why DALI isn't found; "" if it is installed, whether it works or not."""
+    """Why DALI can't be found; "" if it is installed, whether it works or not."""
     if find_spec("nvidia") is None or find_spec("nvidia.dali") is None:
         return "dali is not installed: pip install nvidia-dali-cuda130 (Linux on x86-64 only)"
     return ""
@@ -54,6 +54,3 @@ def wheels() -> list[str]:
 def _line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
-
-
-__all__ = ["fault", "missing", "wheels"]

@@ -1,6 +1,6 @@
-"""Kornia's own RandomErasing, automatic policies and mixes, which mean something else by the name.
+"""Kornia's RandomErasing, automatic policies and mixes, which it defines differently from us.
 
-Parameters are passed on as far as Kornia has them; what differs is said in words.
+Parameters are passed on as far as Kornia has them; `OWN_OPS` says in words what differs.
 """
 
 from collections.abc import Callable
@@ -25,7 +25,7 @@ AUTO = "kornia.augmentation.auto"  # slow to import, so only when a pipeline is 
 M_BINS = 30  # Kornia's magnitudes lie between 0 and this, both excluded
 
 BILINEAR = "bilinear, not rounded to 8 bits"
-OPS: dict[type[Op], OwnOp] = {
+OWN_OPS: dict[type[Op], OwnOp] = {
     RandomErasing: OwnOp(
         differs="fills with black, the ratio is below or above 1 with equal chances and uniform "
         "there, sides are cut to the image instead of drawn again"
@@ -92,7 +92,7 @@ def automatic(setup: Any) -> Any:
 
 
 # As `kornia.OPS`.
-MODULES: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
+OPS: dict[type[Op], Callable[[Any, Any, Any], Any]] = {
     RandomErasing: random_erasing,
     RandAugment: rand_augment,
     TrivialAugment: lambda kornia, op, setup: automatic(setup).TrivialAugment(),

@@ -61,7 +61,7 @@ def pick(u_B: Tensor, count: int) -> Tensor:
 
 
 def step(x_BCHW: Tensor, row_BF: Tensor) -> Tensor:
-    """Applies one op per sample to whole numbers 0..255; the fields are those of `spaces.Row`."""
+    """Applies one op per sample to whole numbers 0..255; fields are those of `spaces.Row`."""
     settings_FB111 = row_BF[:, 6:, None, None, None].unbind(dim=1)
     factor, weight, towards, bits, threshold, histogram = settings_FB111
     # No sample is both warped and blended, so the blended image needs no warp.
@@ -156,24 +156,18 @@ def equalized(x_BCHW: Tensor) -> Tensor:
     return torch.where(share_BC11 > 0, curve, x_BCHW)
 
 
-def narrow_table(op: RandAugment, size: spaces.Size) -> Tensor:
-    """Rows for ops and signs, at one magnitude."""
-    at = range(op.magnitude, op.magnitude + 1)
-    return spaces.space(spaces.narrow(size), op.bins, at, size)
-
-
-def wide_table(op: TrivialAugment, size: spaces.Size) -> Tensor:
-    """Rows for ops, magnitudes and signs."""
-    return spaces.space(spaces.WIDE, op.bins, range(op.bins), size)
-
-
-def pair_tables(op: AutoAugment, size: spaces.Size) -> Tensor:
-    """Rows for the first and second ops of the pairs."""
-    return spaces.pairs(size)
-
-
 EDITS: dict[type[Op], Edit] = {
-    RandAugment: Edit(draws=lambda op: 2 * op.n, apply=rand_augment, table=narrow_table),
-    TrivialAugment: Edit(draws=3, apply=trivial_augment, table=wide_table),
-    AutoAugment: Edit(draws=5, apply=auto_augment, table=pair_tables),
+    RandAugment: Edit(
+        draws=lambda op: 2 * op.n,
+        apply=rand_augment,
+        table=lambda op, size: spaces.space(
+            spaces.narrow(size), op.bins, range(op.magnitude, op.magnitude + 1), size
+        ),
+    ),
+    TrivialAugment: Edit(
+        draws=3,
+        apply=trivial_augment,
+        table=lambda op, size: spaces.space(spaces.WIDE, op.bins, range(op.bins), size),
+    ),
+    AutoAugment: Edit(draws=5, apply=auto_augment, table=lambda op, size: spaces.pairs(size)),
 }

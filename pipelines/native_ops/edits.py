@@ -14,6 +14,7 @@ from pipelines.ops import (
     GaussianBlur,
     Grayscale,
     Op,
+    RandomErasing,
     RandomResizedCrop,
     Rotation,
     Solarize,
@@ -32,8 +33,9 @@ class Edit:
         apply: (op, images (B, H, W, C) float32 in 0..255, draws (B, draws)) to images; the table
             comes last if there is one.
         table: (op, (height, width, channels)) to a lookup table, made once.
-        lines: As `apply`, and then takes rows (B, H) and columns (B, W) of the result, int64. It is
-            quicker on a CPU if a pixel's channels are together in memory, and rounds differently.
+        lines: As `apply`, with two more arguments: the rows (B, H) and columns (B, W) of the result
+            to compute, int64. Faster on a CPU if a pixel's channels are adjacent in memory; rounds
+            differently.
     """
 
     draws: int | Callable[..., int]
@@ -137,7 +139,7 @@ def bilinear_lines(x_BHWC: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tenso
 
 
 def neighbours(places: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The whole places before and after float places in 0..size - 1, and the way between them."""
+    """The indices around float positions in 0..size - 1, and the distance from the first."""
     before = places.floor()
     index = before.to(torch.int64)
     return index, (index + 1).clamp(max=size - 1), places - before
@@ -209,9 +211,7 @@ def resized_rectangle(
     op: RandomResizedCrop, height: int, width: int, u_BK: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Source rows (B, H) and columns (B, W); draws are ten areas, ten ratios, and the position."""
-    area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
-    ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
-    wide, high = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    wide, high = drawn_sides(op, u_BK, height * width)
     fits = (wide >= 1) & (wide <= width) & (high >= 1) & (high <= height)
     spare_wide, spare_high = centred_rectangle(op.ratio, height, width)
     found_B = fits.any(dim=1)
@@ -224,6 +224,15 @@ def resized_rectangle(
         found_B, (u_BK[:, -1] * (width - w_B + 1)).floor(), float((width - spare_wide) // 2)
     )
     return resized(height, h_B, top_B), resized(width, w_B, left_B)
+
+
+def drawn_sides(
+    op: RandomErasing | RandomResizedCrop, u_BK: Tensor, pixels: int
+) -> tuple[Tensor, Tensor]:
+    """Sides (B, TRIES) of the attempted rectangles, from ten areas and ten ratios of the two."""
+    area = between(u_BK[:, :TRIES], *op.scale) * pixels
+    ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
+    return (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
 
 
 def first(values_BT: Tensor, fits_BT: Tensor) -> Tensor:

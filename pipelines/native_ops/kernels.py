@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipelines.compiling import compiled
 from pipelines.native_ops import auto, edits, mixes, moves
-from pipelines.ops import Op, way_of
+from pipelines.ops import Op, implementation_of
 
 EDITS = {**edits.EDITS, **auto.EDITS}
 
@@ -23,7 +23,6 @@ class Program:
         following: The other ops.
         mix: The final op, if it mixes the batch.
         mean: Mean of each channel, in 0..255.
-        std: Standard deviation of each channel.
         dtype: Data type of the batch's images.
         channels_last: Whether their memory format is channels_last or contiguous.
         writes: Whether `Kernels.render` writes into given memory.
@@ -68,8 +67,8 @@ class Kernels:
 
 
 def edit_of(op: Op) -> edits.Edit:
-    """What an op does that neither moves nor mixes; a plugin's op brings its own."""
-    return way_of(op, EDITS, "native")
+    """The `Edit` of an op that neither moves nor mixes; a plugin's op brings its own."""
+    return implementation_of(op, EDITS, "native")
 
 
 def draws_of(op: Op) -> int:
@@ -248,9 +247,9 @@ def mixing(program: Program) -> Callable[..., tuple[Tensor, Tensor]]:
 
     def mix(x_BCHW: Tensor, weight_B: Tensor, u_BK: Tensor) -> tuple[Tensor, Tensor]:
         assert program.mix is not None
-        way = mixes.MIXES[type(program.mix)]
-        u = u_BK[:, u_BK.shape[1] - way.draws :]
-        x_BCHW, own_B = way.apply(program.mix, x_BCHW, weight_B, u)
+        mix_op = mixes.MIXES[type(program.mix)]
+        u = u_BK[:, u_BK.shape[1] - mix_op.draws :]
+        x_BCHW, own_B = mix_op.apply(program.mix, x_BCHW, weight_B, u)
         return x_BCHW.contiguous(memory_format=memory), own_B
 
     return mix

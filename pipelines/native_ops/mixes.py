@@ -79,9 +79,8 @@ def random_choice(
 def mixed_labels(labels_B: Tensor, own_B: Tensor, classes: int) -> Tensor:
     """float32 (B, classes): the image's share for its label, the rest for its neighbour's."""
     class_K = torch.arange(classes, device=labels_B.device)
-    one_hot_BK = (labels_B[:, None] == class_K).to(
-        torch.float32
-    )  # torch's one_hot reads values back to the host
+    # torch's one_hot reads values back to the host.
+    one_hot_BK = (labels_B[:, None] == class_K).to(torch.float32)
     own_B1 = own_B[:, None].to(torch.float32)
     return one_hot_BK * own_B1 + one_hot_BK.roll(1, 0) * (1.0 - own_B1)
 

@@ -4,14 +4,13 @@ From the last op to the first, each function maps a pixel's position to its sour
 source is read once for any number of ops.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from pipelines.native_ops.edits import TRIES, between, first
+from pipelines.native_ops.edits import TRIES, drawn_sides, first
 from pipelines.ops import (
     AlternatingFlip,
     Crop,
@@ -182,9 +181,7 @@ def cutout(op: Cutout, places: Places, u_B2: Tensor) -> Places:
 def random_erasing(op: RandomErasing, places: Places, u_BK: Tensor) -> Places:
     """Covers a rectangle; draws are ten areas, ten ratios, the position, and whether at all."""
     height, width = places.rows_BH.shape[1], places.columns_BW.shape[1]
-    area = between(u_BK[:, :TRIES], *op.scale) * (height * width)
-    ratio = torch.exp(between(u_BK[:, TRIES : 2 * TRIES], *map(math.log, op.ratio)))
-    high, wide = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+    high, wide = drawn_sides(op, u_BK, height * width)
     fits = (high < height) & (wide < width)
     done_B1 = fits.any(dim=1, keepdim=True) & (u_BK[:, -1:] < op.p)
     high_B1, wide_B1 = first(high, fits)[:, None], first(wide, fits)[:, None]

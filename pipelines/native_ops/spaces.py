@@ -12,16 +12,9 @@ import torch
 from torch import Tensor
 
 SIGNED = (
-    "ShearX",
-    "ShearY",
-    "TranslateX",
-    "TranslateY",
-    "Rotate",
-    "Brightness",
-    "Color",
-    "Contrast",
+    "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
     "Sharpness",
-)
+)  # fmt: skip
 OPS = ("Identity", *SIGNED, "Posterize", "Solarize", "AutoContrast", "Equalize")
 
 NOTHING, MEAN, GREY, SMOOTH = range(4)  # the image to blend in
@@ -60,7 +53,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reach:
+class Limits:
     """The largest magnitudes of a space.
 
     Args:
@@ -78,31 +71,31 @@ class Reach:
     bits: int
 
 
-def narrow(size: Size) -> Reach:
-    """The space of RandAugment and AutoAugment."""
+def narrow(size: Size) -> Limits:
+    """The limits of RandAugment and AutoAugment."""
     moves = 150.0 / 331.0 * size[1], 150.0 / 331.0 * size[0]
-    return Reach(shear=0.3, moves=moves, turn=30.0, enhance=0.9, bits=4)
+    return Limits(shear=0.3, moves=moves, turn=30.0, enhance=0.9, bits=4)
 
 
-WIDE = Reach(shear=0.99, moves=(32.0, 32.0), turn=135.0, enhance=0.99, bits=6)
+WIDE = Limits(shear=0.99, moves=(32.0, 32.0), turn=135.0, enhance=0.99, bits=6)
 
 
-def magnitudes(name: str, reach: Reach, bins: int) -> list[float]:
+def magnitudes(name: str, limits: Limits, bins: int) -> list[float]:
     """The magnitudes of an op, rounded to float32 as in torchvision."""
     if name == "Posterize":
-        return (8 - torch.arange(bins) / ((bins - 1) / reach.bits)).round().tolist()
+        return (8 - torch.arange(bins) / ((bins - 1) / limits.bits)).round().tolist()
     if name == "Solarize":
         return torch.linspace(1.0, 0.0, bins).tolist()
     ends = {
-        "ShearX": reach.shear,
-        "ShearY": reach.shear,
-        "TranslateX": reach.moves[0],
-        "TranslateY": reach.moves[1],
-        "Rotate": reach.turn,
+        "ShearX": limits.shear,
+        "ShearY": limits.shear,
+        "TranslateX": limits.moves[0],
+        "TranslateY": limits.moves[1],
+        "Rotate": limits.turn,
     }
     if name not in SIGNED:
         return [0.0] * bins
-    return torch.linspace(0.0, ends.get(name, reach.enhance), bins).tolist()
+    return torch.linspace(0.0, ends.get(name, limits.enhance), bins).tolist()
 
 
 def row(name: str, magnitude: float, size: Size) -> Row:
@@ -139,14 +132,14 @@ def table(rows: list[Row], size: Size) -> Tensor:
     return table_RF
 
 
-def space(reach: Reach, bins: int, at: range, size: Size) -> Tensor:
+def space(limits: Limits, bins: int, at: range, size: Size) -> Tensor:
     """All 14 ops at the magnitudes `at`, with both signs: float32 (14 * magnitudes * 2, fields).
 
     The sign varies fastest, the op slowest.
     """
     rows = []
     for name in OPS:
-        scale = magnitudes(name, reach, bins)
+        scale = magnitudes(name, limits, bins)
         for index in at:
             negative = -scale[index] if name in SIGNED else scale[index]
             rows += [row(name, negative, size), row(name, scale[index], size)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pipelines.base import usable_cores
+from pipelines.options import usable_cores
 from pipelines.sources.arrays import Arrays, BadFile, Labelled, Set
 from pipelines.sources.errors import Report, writing
 from pipelines.sources.folder import (
@@ -110,7 +110,7 @@ def read_listed(root: Path, path: Path, image_size: int) -> Bytes:
 
 
 def _advice(error: Exception) -> str:
-    """What to do about an error that is no fault of the file; "" if it is one."""
+    """What to do about an error that isn't the file's fault; "" if it is."""
     if isinstance(error, MemoryError):
         return MEMORY
     return OF_THE_SYSTEM.get(getattr(error, "errno", None) or 0, "")
@@ -146,9 +146,8 @@ def _decode(
 
     reported_at = time.monotonic()
     with warnings.catch_warnings(), ThreadPoolExecutor(usable_cores()) as pool:
-        warnings.simplefilter(
-            "ignore", Image.DecompressionBombWarning
-        )  # large images are refused above
+        # Images that are too large are refused by `read_image`.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         try:
             for done, _ in enumerate(pool.map(work, range(len(items)))):
                 if time.monotonic() - reported_at >= REPORT_S:

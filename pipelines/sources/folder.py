@@ -34,15 +34,15 @@ LEFT_BEHIND = {
     "thumbs.db", "desktop.ini", "@eadir", "#recycle", "__macosx", "__pycache__", "$recycle.bin",
     "lost+found", "system volume information",
 }  # fmt: skip
-# Files called so are images, so one that cannot be read is bad. Others are images if they begin
-# as one.
+# Files with these suffixes count as images, so that an unreadable one is bad. Other files are
+# images if their first bytes are those of one.
 IMAGE_SUFFIXES = {
     ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm",
     ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 }  # fmt: skip
 HEIC = {".heic", ".heif"}
 NEEDED = "it needs train/CLASS/ and test/CLASS/ or val/CLASS/, or CLASS/ with images alone"
-UNREADABLE = -1  # size of a file that may not be read, so that it is read once it may be
+UNREADABLE = -1  # size of a file without permission, so that the key changes with the permission
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def scan(root: Path) -> Tree:
 def _folders(root: Path, skipped: list[Path]) -> dict[Set, Path]:
     """The folder of each set; the tree itself for "train" if it has no folders of sets."""
     splits: dict[Set, Path] = {}
-    flat: list[Path] = []  # called as a set, but without folders: a class, or images without one
+    flat: list[Path] = []  # named as a set, but without folders: a class, or images without one
     others: list[Path] = []
     for path in _entries(root, root, skipped):
         which = SPLITS.get(path.name.lower())
@@ -209,18 +209,16 @@ def _is_readable(path: Path) -> bool:
 
 
 def _has_images(root: Path, folder: Path) -> bool:
-    """Whether images lie directly in the folder; else what may be a home folder is not searched."""
+    """Whether the folder itself has images; without this check, home folders would be searched."""
     return any(path.is_file() and _is_image(path) for path in _entries(root, folder, []))
 
 
 def _is_image(path: Path) -> bool:
-    """Whether the file is called as an image, or begins as one."""
+    """Whether the file has the suffix of an image, or the first bytes of one."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         return True
     try:
-        if (
-            not path.stat().st_size
-        ):  # files of the kernel too, some of which wait when they are read
+        if not path.stat().st_size:  # as of the kernel's files, which may block when they are read
             return False
         with path.open("rb") as file:
             start = file.read(16)

@@ -21,22 +21,11 @@ IMAGES: dict[Set, tuple[str, ...]] = {
     "train": tuple(f"data_batch_{batch}.png" for batch in range(1, 6)),
     "test": ("test_batch.png",),
 }
-LABELS: dict[Set, str] = {
-    "train": "train_lables.json",
-    "test": "test_lables.json",
-}  # spelled so in the archive
+# Spelled so in the archive.
+LABELS: dict[Set, str] = {"train": "train_lables.json", "test": "test_lables.json"}
 CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
 SIZE = 32
 UNPACKED_BYTES = 1 << 29
 

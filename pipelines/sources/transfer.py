@@ -38,7 +38,7 @@ class Head:
 
 
 class _Closed(Exception):
-    """The reader no longer reads."""
+    """The reader has stopped reading."""
 
 
 class _Pipe:
@@ -162,6 +162,3 @@ def describe_error(error: Exception) -> str:
 def host(url: str) -> str:
     """Name and port, without credentials."""
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-__all__ = ["FAULTS", "Head", "describe_error", "host", "open_url"]

@@ -42,7 +42,7 @@ def check_delivery(trial: Trial, images: Images) -> None:
             for (one, labels), (other, labels_again) in zip(before, again, strict=False):
                 same = torch.equal(one, other) and torch.equal(labels, labels_again)
                 require(same, "repeating an epoch gives other batches")
-    check_evaluation(trial, made_images.varied(2 * trial.batch_size + LEFT_OVER))
+    check_evaluation(trial, made_images.noise_images(2 * trial.batch_size + LEFT_OVER))
 
 
 def check_form(
@@ -67,19 +67,19 @@ def check_samples(trial: Trial, images: Images, batch: Batch, index_B: Tensor) -
         return  # images and labels are checked together with the draws
     x_BCHW, labels_B = batch
     require(torch.equal(labels_B.cpu(), images.labels[index_B]), "labels are not in our order")
-    otherwise = "samples are not in our order"
+    fault = "samples are not in our order"
     op = trial.ops[0] if trial.ops else None
     if isinstance(op, AUTOMATIC):
         for pixels, index in zip(
             made_images.pixels(x_BCHW)[:FEW_IMAGES], index_B.tolist(), strict=False
         ):
             _, error = outcomes.counted(op, index % 2).nearest(pixels)
-            require(error < EXACT, otherwise)
+            require(error < EXACT, fault)
     elif isinstance(op, RECOLOURING):
         brighter = torch.from_numpy(left_is_brighter(made_images.pixels(x_BCHW)))
-        require(torch.equal(brighter, index_B % 2 == 0), otherwise)
+        require(torch.equal(brighter, index_B % 2 == 0), fault)
     else:
-        require(torch.equal(torch.from_numpy(made_images.which(x_BCHW)), index_B), otherwise)
+        require(torch.equal(torch.from_numpy(made_images.numbers_of(x_BCHW)), index_B), fault)
 
 
 def check_evaluation(trial: Trial, images: Images) -> None:

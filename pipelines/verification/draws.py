@@ -26,18 +26,18 @@ def check_draws(trial: Trial, reader: Reader) -> float:
     batches = None if trial.shared else COMPARED // trial.batch_size
     later = trial.deliver(reader.images, epoch=1, batches=batches)
     other = trial.deliver(reader.images, seed=1, batches=batches)
-    for found, said in ((later, "the next epoch's"), (other, "another seed's")):
+    for found, whose in ((later, "the next epoch's"), (other, "another seed's")):
         again, worst = reader.read(found)
         require(worst < reader.tolerance, f"a pixel is off by {worst:.1f} of 255")
         one = for_each_draw(drawn[: len(again)], trial)
         two = for_each_draw(again, trial)
-        check_independent(reader, one, two, f"tells {said}")
+        check_independent(reader, one, two, f"predicts {whose}")
         error = max(error, worst)
     if any(isinstance(op, AlternatingFlip) for op in trial.ops):
         check_alternating(whole, drawn, later, reader.read(later)[0])
     elif not trial.shared:
         one, two = by_sample(whole, drawn, later, reader.read(later)[0])
-        check_independent(reader, one, two, "tells the same sample's in the next epoch")
+        check_independent(reader, one, two, "predicts the same sample's in the next epoch")
     return error
 
 
@@ -54,17 +54,17 @@ def check_chances(reader: Reader, drawn: NDArray[np.int64]) -> None:
         require(known and statistics.fits(counts, expected), f"{name} is not drawn as declared")
         for other in range(column if reader.independent else 0):
             independent = statistics.independent(values, drawn[:, other])
-            require(independent, f"{reader.names[other]} tells {name}")
-    check_independent(reader, drawn[:-1], drawn[1:], "of one sample tells that of the next")
+            require(independent, f"{reader.names[other]} predicts {name}")
+    check_independent(reader, drawn[:-1], drawn[1:], "of one sample predicts that of the next")
 
 
 def check_independent(
-    reader: Reader, one: NDArray[np.int64], two: NDArray[np.int64], otherwise: str
+    reader: Reader, one: NDArray[np.int64], two: NDArray[np.int64], fault: str
 ) -> None:
-    """Raises `BrokenPromise` with `otherwise` unless two sets of draws are independent."""
+    """Raises `BrokenPromise` with a parameter's name and `fault` unless draws are independent."""
     for column, name in enumerate(reader.names):
         independent = statistics.independent(one[:, column], two[:, column])
-        require(independent, f"{name} {otherwise}")
+        require(independent, f"{name} {fault}")
 
 
 def for_each_draw(drawn: NDArray[np.int64], trial: Trial) -> NDArray[np.int64]:
@@ -84,7 +84,7 @@ def for_each_draw(drawn: NDArray[np.int64], trial: Trial) -> NDArray[np.int64]:
 def by_sample(
     whole: Delivered, drawn: NDArray[np.int64], later: Delivered, again: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Parameters of the same samples in two epochs."""
+    """The parameters of the samples that occur in both epochs."""
     place = np.full(max(whole.order.max(), later.order.max()) + 1, -1)
     place[whole.order] = np.arange(len(whole.order))
     at = place[later.order]

@@ -1,4 +1,4 @@
-"""Small generated images from which a pipeline's changes can be read off."""
+"""Small generated images, from which it can be told what a pipeline did to them."""
 
 from functools import cache
 
@@ -44,8 +44,8 @@ def smooth_image() -> NDArray[np.uint8]:
     return image
 
 
-def alike(count: int, image: NDArray[np.uint8] | None = None) -> Images:
-    """`count` times the same image, by default noise."""
+def copies(count: int, image: NDArray[np.uint8] | None = None) -> Images:
+    """`count` copies of an image, by default of noise."""
     image = noise_image() if image is None else image
     return made(image[None].repeat(count, axis=0))
 
@@ -60,7 +60,7 @@ def ramp_image() -> NDArray[np.uint8]:
 
 
 def numbered(count: int, size: int = SIZE) -> Images:
-    """Images of one colour each, which identifies them."""
+    """Images of one colour each, which encodes their number."""
     index = np.arange(count)
     colours = [index % COLOURS + FIRST, index // COLOURS + FIRST, np.full(count, 200)]
     images = np.broadcast_to(np.stack(colours, axis=1)[:, None, None], (count, size, size, 3))
@@ -68,13 +68,13 @@ def numbered(count: int, size: int = SIZE) -> Images:
     return made(np.ascontiguousarray(images, dtype=np.uint8), labels)
 
 
-def varied(count: int) -> Images:
+def noise_images(count: int) -> Images:
     """Different images of noise."""
     rng = np.random.default_rng(2)
     return made(rng.integers(0, 256, (count, SIZE, SIZE, 3), dtype=np.uint8))
 
 
-def which(x_BCHW: Tensor) -> NDArray[np.int64]:
+def numbers_of(x_BCHW: Tensor) -> NDArray[np.int64]:
     """The numbers of `numbered` images; the median pixel survives cutout and zero padding."""
     median_BC = np.median(pixels(x_BCHW).reshape(len(x_BCHW), -1, 3), axis=1).round()
     number = median_BC[:, 0] - FIRST + COLOURS * (median_BC[:, 1] - FIRST)

@@ -161,8 +161,10 @@ def counted(op: Op, number: int = 0) -> Counted:
         found[image.tobytes()].append(each)
         images[image.tobytes()] = image
     columns, chances = [], []
-    for way in (0, 1):
-        texts = [", ".join(sorted({each.labels[way] for each in same})) for same in found.values()]
+    for column in (0, 1):
+        texts = [
+            ", ".join(sorted({each.labels[column] for each in same})) for same in found.values()
+        ]
         classes = {text: at for at, text in enumerate(sorted(set(texts)))}
         columns.append(np.array([classes[text] for text in texts]))
         total = np.zeros(len(classes))

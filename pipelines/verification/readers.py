@@ -38,7 +38,7 @@ from pipelines.verification import made_images, outcomes, reference
 from pipelines.verification.reference import Explainer, parameters
 from pipelines.verification.trial import Delivered, require
 
-Whole = NDArray[np.int64]
+Ints = NDArray[np.int64]
 EXACT = 0.1  # tolerance (0..255) of ops that only move pixels
 CLOSE = 0.5  # of other ops; libraries' grey weights have three or four digits
 LABEL_TOLERANCE = 2e-3  # between shares of labels and shares of images
@@ -50,8 +50,6 @@ PINNED = 512  # images, if nothing is drawn
 COMPARED = 64  # outputs compared with a slow reference
 # Two colours, left and right; factors of 0.8 to 1.2 take neither to 0 or 255.
 COLOUR_PAIR = np.array([[170.0, 140.0, 110.0], [90.0, 60.0, 70.0]])
-
-
 WARP = ("degrees", "right", "down", "scale")
 
 
@@ -70,7 +68,7 @@ class Reader:
     """
 
     images: Images
-    read: Callable[[Delivered], tuple[Whole, float]]
+    read: Callable[[Delivered], tuple[Ints, float]]
     names: tuple[str, ...] = ()
     expected: tuple[NDArray[np.int64] | NDArray[np.float64], ...] = ()
     tolerance: float = EXACT
@@ -119,7 +117,7 @@ def moves(ops: tuple[Op, ...]) -> Reader:
     image = made_images.noise_image().astype(np.float64)
     explainer = Explainer(ops, image, made_images.mean_255())
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         drawn, error = explainer.explain(found.pixels)
         return drawn, float(error.max())
 
@@ -135,7 +133,7 @@ def moves(ops: tuple[Op, ...]) -> Reader:
     flips_only = all(isinstance(op, FLIPS) for op in ops)
     count = 2 * made_images.COUNT if flips_only else made_images.COUNT
     return Reader(
-        images=made_images.alike(count),
+        images=made_images.copies(count),
         read=read,
         names=tuple(names),
         expected=tuple(chances),
@@ -146,7 +144,7 @@ def moves(ops: tuple[Op, ...]) -> Reader:
 def erasing(op: RandomErasing) -> Reader:
     """Rectangles of the mean on a bright image."""
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         to_mean = np.abs(found.pixels - made_images.mean_255()).max(axis=3)
         to_image = np.abs(found.pixels - 250).max(axis=3)
         drawn, erased = boxes(to_mean < to_image)
@@ -157,7 +155,7 @@ def erasing(op: RandomErasing) -> Reader:
         reference.draw_erasing(op, made_images.SIZE, rng) or (0, 0, 0, 0) for _ in range(SIMULATED)
     ]
     bright = np.full((made_images.SIZE, made_images.SIZE, 3), 250, dtype=np.uint8)
-    return rectangles(np.array(drawn), made_images.alike(made_images.COUNT, bright), read, EXACT)
+    return rectangles(np.array(drawn), made_images.copies(made_images.COUNT, bright), read, EXACT)
 
 
 def jitter(op: ColorJitter) -> Reader:
@@ -167,22 +165,22 @@ def jitter(op: ColorJitter) -> Reader:
         pinned = {name: low for name, (low, _) in ranges.items()}
         expected = reference.jitter(made_images.smooth_image().astype(float), **pinned)
 
-        def compare(found: Delivered) -> tuple[Whole, float]:
-            return none_drawn(found), float(np.abs(found.pixels - expected).max())
+        def compare(found: Delivered) -> tuple[Ints, float]:
+            no_parameters = np.empty((len(found.pixels), 0), dtype=np.int64)
+            return no_parameters, float(np.abs(found.pixels - expected).max())
 
-        images = made_images.alike(PINNED, made_images.smooth_image())
+        images = made_images.copies(PINNED, made_images.smooth_image())
         return Reader(images=images, read=compare, tolerance=CLOSE)
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         factors = jitter_factors(found.pixels)
         made = np.stack([jittered_halves(each) for each in factors[:COMPARED]])
         error = float(np.abs(made - found.pixels[:COMPARED]).max())
         return binned(factors, tuple(ranges.values())), error
 
+    # Half as many images as for other ops, as libraries are slow here.
     return Reader(
-        images=made_images.alike(
-            made_images.COUNT // 2, colour_halves()
-        ),  # libraries are slow here
+        images=made_images.copies(made_images.COUNT // 2, colour_halves()),
         read=read,
         names=tuple(ranges),
         expected=(even_bins(),) * 4,
@@ -203,7 +201,7 @@ def warp(op: Affine, fixed: Sequence[int] = ()) -> Reader:
     rows, columns = np.mgrid[5 : size - 5, 5 : size - 5] - middle
     fit = np.linalg.pinv(np.stack([columns.ravel(), rows.ravel(), np.ones(rows.size)], axis=1))
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         inner = found.pixels[:, 5 : size - 5, 5 : size - 5, :2].reshape(len(found.pixels), -1, 2)
         source = (inner.astype(float) - 60) / 8 - middle
         matrix = (fit @ source).transpose(0, 2, 1)  # (N, to x or y, of x, y, 1)
@@ -222,7 +220,7 @@ def warp(op: Affine, fixed: Sequence[int] = ()) -> Reader:
 
     names = WARP[: len(WARP) - len(fixed)]
     return Reader(
-        images=made_images.alike(made_images.COUNT, made_images.ramp_image()),
+        images=made_images.copies(made_images.COUNT, made_images.ramp_image()),
         read=read,
         names=names,
         expected=(even_bins(),) * len(names),
@@ -235,12 +233,12 @@ def by_chance(op: Grayscale | Solarize, changed: NDArray[np.float64]) -> Reader:
     """Whether noise is unchanged or `changed`."""
     both = np.stack([made_images.noise_image().astype(float), changed])
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         off = np.stack([np.abs(found.pixels - each).max(axis=(1, 2, 3)) for each in both])
         return off.argmin(axis=0)[:, None], float(off.min(axis=0).max())
 
     return Reader(
-        images=made_images.alike(2 * made_images.COUNT),
+        images=made_images.copies(2 * made_images.COUNT),
         read=read,
         names=("whether",),
         expected=(np.array([1 - op.p, op.p]),),
@@ -258,14 +256,14 @@ def blur(op: GaussianBlur) -> Reader:
     weights = np.exp(-0.5 * (steps / sigmas[:, None]) ** 2)
     left = 255 / weights.sum(axis=1) ** 2  # ascends, as the deviations fall
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         drawn = np.interp(found.pixels[:, middle, middle, 0], left, sigmas)
         made = [reference.blur(image.astype(float), op.kernel, each) for each in drawn[:COMPARED]]
         error = float(np.abs(np.stack(made) - found.pixels[:COMPARED]).max())
         return binned(drawn[:, None], (op.sigma,)), error
 
     return Reader(
-        images=made_images.alike(made_images.COUNT, image),
+        images=made_images.copies(made_images.COUNT, image),
         read=read,
         names=("sigma",),
         expected=(even_bins(),),
@@ -284,7 +282,7 @@ def resized_crop(op: RandomResizedCrop) -> Reader:
     def resized(top: int, left: int, high: int, wide: int) -> NDArray[np.float64]:
         return reference.cut_and_resize(image, top, left, high, wide)
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         ends = []
         for channel, axis in ((1, 2), (0, 1)):
             ramp = (found.pixels[..., channel].mean(axis=axis).astype(float) - 60) / 8 + 0.5
@@ -300,7 +298,7 @@ def resized_crop(op: RandomResizedCrop) -> Reader:
     rng = np.random.default_rng(0)
     made = np.array([reference.draw_resized_crop(op, size, rng) for _ in range(SIMULATED)])
     return rectangles(
-        made, made_images.alike(made_images.COUNT, made_images.ramp_image()), read, CLOSE
+        made, made_images.copies(made_images.COUNT, made_images.ramp_image()), read, CLOSE
     )
 
 
@@ -310,7 +308,7 @@ def mix_up(op: MixUp) -> Reader:
     rng = np.random.default_rng(0)
     shares = np.minimum(rng.beta(op.alpha, op.alpha, SIMULATED) * BINS, BINS - 1).astype(int)
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         own, other, number = mixed_pair(images, found)
         gap = own - other
         share = ((found.pixels - other) * gap).sum(axis=(1, 2, 3)) / (gap**2).sum(axis=(1, 2, 3))
@@ -331,7 +329,7 @@ def cut_mix(op: CutMix) -> Reader:
     pasted = high * wide > 0
     columns = [top * pasted, left * pasted, high * pasted, wide * pasted]
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         own, other, number = mixed_pair(images, found)
         to_own = np.abs(found.pixels - own).max(axis=3)
         to_other = np.abs(found.pixels - other).max(axis=3)
@@ -356,7 +354,7 @@ def mix_choice(op: RandomChoice) -> Reader:
     sides = reference.draw_cut_mix(op.cut_mix, made_images.SIZE, rng, SIMULATED)[2:]
     sides = tuple((1 - blends) * each * (sides[0] * sides[1] > 0) for each in sides)
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         own, other, number = mixed_pair(images, found)
         gap = own - other
         share_NHW = ((found.pixels - other) * gap).sum(axis=3) / (gap**2).sum(axis=3)
@@ -408,16 +406,15 @@ def automatic(op: Op) -> Reader:
     """Automatic policies: found among all results of torchvision's functions on an image."""
     known = outcomes.counted(op)
 
-    def read(found: Delivered) -> tuple[Whole, float]:
+    def read(found: Delivered) -> tuple[Ints, float]:
         nearest = [known.nearest(pixels) for pixels in found.pixels]
         places = np.array([place for place, _ in nearest])
         drawn = np.stack([column[places] for column in known.columns], axis=1)
         return drawn, max(error for _, error in nearest)
 
+    # Half as many images as for other ops, as libraries are slow here.
     return Reader(
-        images=made_images.alike(
-            made_images.COUNT // 2, outcomes.photo()
-        ),  # libraries are slow here
+        images=made_images.copies(made_images.COUNT // 2, outcomes.photo()),
         read=read,
         names=("op", "sign or magnitude"),
         expected=known.chances,
@@ -425,7 +422,7 @@ def automatic(op: Op) -> Reader:
 
 
 def rectangles(
-    made: Whole, images: Images, read: Callable[[Delivered], tuple[Whole, float]], tolerance: float
+    made: Ints, images: Images, read: Callable[[Delivered], tuple[Ints, float]], tolerance: float
 ) -> Reader:
     """A reader of rectangles (top, left, height, width) placed uniformly where they fit.
 
@@ -434,7 +431,7 @@ def rectangles(
         read: Returns the rectangles and the largest pixel error.
     """
 
-    def places(found: Delivered) -> tuple[Whole, float]:
+    def places(found: Delivered) -> tuple[Ints, float]:
         drawn, error = read(found)
         # Random numbers spread discrete positions over 0..1, so that all are comparable.
         rng = np.random.default_rng(zlib.crc32(drawn.tobytes()))
@@ -454,23 +451,18 @@ def rectangles(
     )
 
 
-def none_drawn(found: Delivered) -> Whole:
-    """No parameters for each sample."""
-    return np.empty((len(found.pixels), 0), dtype=np.int64)
-
-
 def even_bins() -> NDArray[np.float64]:
     """Probabilities of a range's bins, and of values outside it."""
     return np.append(np.full(BINS, 1 / BINS), 0.0)
 
 
-def binned(values: NDArray[np.float64], ranges: tuple[tuple[float, float], ...]) -> Whole:
+def binned(values: NDArray[np.float64], ranges: tuple[tuple[float, float], ...]) -> Ints:
     """Values (N, K) to bins of their ranges; `BINS` for values outside."""
     low, high = np.array(ranges).T
     share = (values - low) / (high - low)
     inside = (share > -0.01) & (share < 1.01)  # tolerance of the reading
     bins = (share * BINS).clip(0, BINS - 1).astype(np.int64)
-    found: Whole = np.where(inside, bins, BINS)
+    found: Ints = np.where(inside, bins, BINS)
     return found
 
 

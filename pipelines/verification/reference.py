@@ -6,7 +6,7 @@ pixels. On images of noise they are unique.
 
 import colorsys
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,10 +43,10 @@ def jitter(
     return turned
 
 
-def read_between(
+def interpolate(
     image: Image, row: NDArray[np.float64], column: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Bilinear interpolation at rows and columns (H, W); black outside."""
+    """Bilinear interpolation at float rows and columns (H, W); black outside."""
     height, width = image.shape[:2]
     total = np.zeros((*row.shape, image.shape[2]))
     for r in (np.floor(row), np.floor(row) + 1):
@@ -68,7 +68,7 @@ def warp(image: Image, *, degrees: float, right: float, down: float, scale: floa
     x, up = column - middle_column - right, -(row - middle_row - down)
     back_x = (math.cos(angle) * x + math.sin(angle) * up) / scale
     back_up = (-math.sin(angle) * x + math.cos(angle) * up) / scale
-    return read_between(image, middle_row - back_up, middle_column + back_x)
+    return interpolate(image, middle_row - back_up, middle_column + back_x)
 
 
 def cut_and_resize(image: Image, top: int, left: int, high: int, wide: int) -> Image:
@@ -78,7 +78,7 @@ def cut_and_resize(image: Image, top: int, left: int, high: int, wide: int) -> I
     row, column = np.mgrid[0:height, 0:width].astype(float)
     r = ((row + 0.5) * high / height - 0.5).clip(0, high - 1)
     c = ((column + 0.5) * wide / width - 0.5).clip(0, wide - 1)
-    return read_between(part, r, c)
+    return interpolate(part, r, c)
 
 
 def grey(image: Image) -> Image:
@@ -194,17 +194,13 @@ def parameters(op: Op, height: int, width: int) -> Iterator[Parameters]:
         raise NotImplementedError(type(op).__name__)
 
 
-def apply(op: Op, image: Image, mean: Image, drawn: Parameters) -> Image:
-    """Applies the op with the parameters `drawn`."""
-    if isinstance(op, Crop):
-        return crop(op, image, mean, *drawn)
-    if isinstance(op, HorizontalFlip):
-        return flip(op, image, mean, *drawn)
-    if isinstance(op, VerticalFlip):
-        return vertical_flip(op, image, mean, *drawn)
-    if isinstance(op, Cutout):
-        return cutout(op, image, mean, *drawn)
-    raise NotImplementedError(type(op).__name__)
+# For each op with few parameters: (the op, an image, the mean, *parameters) to an image.
+APPLY: dict[type[Op], Callable[..., Image]] = {
+    Crop: crop,
+    HorizontalFlip: flip,
+    VerticalFlip: vertical_flip,
+    Cutout: cutout,
+}
 
 
 class Explainer:
@@ -220,7 +216,7 @@ class Explainer:
         candidates: list[tuple[Parameters, Image]] = [((), image)]
         for op in ops:
             candidates = [
-                ((*known, *drawn), apply(op, made, mean, drawn))
+                ((*known, *drawn), APPLY[type(op)](op, made, mean, *drawn))
                 for known, made in candidates
                 for drawn in parameters(op, *image.shape[:2])
             ]
@@ -230,9 +226,7 @@ class Explainer:
     def explain(
         self, outputs: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """The nearest parameters (N, K) of outputs (N, H, W, C) in 0..255, and the largest pixel
-        error (N,).
-        """
+        """The parameters (N, K) nearest to outputs (N, H, W, C), and their worst errors (N,)."""
         flat = outputs.reshape(len(outputs), -1)
         best = ((self._made**2).sum(axis=1) - 2.0 * flat @ self._made.T).argmin(axis=1)
         return self._drawn[best].astype(np.int64), np.abs(self._made[best] - flat).max(axis=1)

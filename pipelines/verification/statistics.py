@@ -18,8 +18,8 @@ ALPHA = 1e-7
 MIN_EXPECTED = 8.0  # per class, for the chi-square approximation
 MAX_CLASSES = 8  # of each compared sequence
 
-Whole = NDArray[np.int64]
-Chances = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 
 def p_value(statistic: float, freedom: int) -> float:
@@ -28,7 +28,7 @@ def p_value(statistic: float, freedom: int) -> float:
     return float(torch.special.gammaincc(halves[0], halves[1]))
 
 
-def fits(counts: Whole, expected: Whole | Chances) -> bool:
+def fits(counts: Ints, expected: Ints | Floats) -> bool:
     """Whether counts of classes are as expected; rare classes are pooled.
 
     Args:
@@ -44,20 +44,20 @@ def fits(counts: Whole, expected: Whole | Chances) -> bool:
     if len(seen) < 2:
         return True
     if expected.dtype != np.float64:
-        return unrelated(np.stack([seen, wanted]))
+        return independent_table(np.stack([seen, wanted]))
     wanted = wanted / wanted.sum() * seen.sum()
     return p_value(float(((seen - wanted) ** 2 / wanted).sum()), len(seen) - 1) > ALPHA
 
 
-def independent(one: Whole, other: Whole) -> bool:
+def independent(one: Ints, other: Ints) -> bool:
     """Whether two sequences of whole numbers are independent."""
     table = np.zeros((MAX_CLASSES, MAX_CLASSES), dtype=np.int64)
-    np.add.at(table, (classed(one), classed(other)), 1)
-    return unrelated(table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0])
+    np.add.at(table, (binned(one), binned(other)), 1)
+    return independent_table(table[table.sum(axis=1) > 0][:, table.sum(axis=0) > 0])
 
 
-def unrelated(table: Whole) -> bool:
-    """Whether rows and columns of a table of counts are independent."""
+def independent_table(table: Ints) -> bool:
+    """Whether the rows and columns of a table of counts are independent."""
     if min(table.shape) < 2:
         return True
     expected = table.sum(axis=1, keepdims=True) * table.sum(axis=0) / table.sum()
@@ -65,7 +65,7 @@ def unrelated(table: Whole) -> bool:
     return p_value(statistic, (table.shape[0] - 1) * (table.shape[1] - 1)) > ALPHA
 
 
-def classed(values: Whole) -> Whole:
+def binned(values: Ints) -> Ints:
     """Groups values into ascending classes of similar size; fewer classes for fewer values."""
     count = int(max(2, min(MAX_CLASSES, (len(values) / 16) ** 0.5)))
     known, index, sizes = np.unique(values, return_inverse=True, return_counts=True)
@@ -76,12 +76,5 @@ def classed(values: Whole) -> Whole:
         rest = len(values) - int(sizes[: at + 1].sum())
         if filled >= len(values) / count and rest >= len(values) / count / 2:
             current, filled = current + 1, 0
-    found: Whole = label[index.ravel()]
+    found: Ints = label[index.ravel()]
     return found
-
-
-def even(values: Whole, possible: Whole) -> bool:
-    """Whether only possible values occur, equally often."""
-    counts = np.array([*((values == value).sum() for value in possible), 0])
-    counts[-1] = len(values) - counts.sum()
-    return fits(counts, np.append(np.full(len(possible), 1 / len(possible)), 0.0))

@@ -1,5 +1,6 @@
 """One pipeline with one policy on one device, and its output."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -53,7 +54,7 @@ class Trial:
 
     @property
     def compiled(self) -> bool:
-        """Whether the pipeline is compiled, again for each number of images."""
+        """Whether the pipeline is compiled, which is repeated for each number of images."""
         return building.parse(self.spelling).mode == "compiled"
 
     def build(
@@ -98,13 +99,12 @@ def first(pipeline: Pipeline, epoch: int, batches: int | None) -> list[Batch]:
     """The first batches of an epoch, which is then closed."""
     stream = pipeline.epoch(epoch)
     found = list(islice(stream, batches))
-    close = getattr(stream, "close", None)
-    if close is not None:
-        close()
+    if isinstance(stream, Generator):
+        stream.close()
     return found
 
 
-def require(kept: bool | np.bool_ | Tensor, otherwise: str) -> None:
-    """Raises `BrokenPromise(otherwise)` unless a condition holds."""
-    if not kept:
-        raise BrokenPromise(otherwise)
+def require(condition: bool | np.bool_ | Tensor, message: str) -> None:
+    """Raises `BrokenPromise(message)` unless the condition holds."""
+    if not condition:
+        raise BrokenPromise(message)

@@ -10,7 +10,7 @@ from pipelines import building
 from pipelines.augmentations import Augmentation
 from pipelines.ops import Affine, ColorJitter, Crop, Cutout, HorizontalFlip, Op, RandomChoice
 from pipelines.verification.checks import POLICIES, check, verify
-from pipelines.verification.made_images import alike
+from pipelines.verification.made_images import copies
 from pipelines.verification.trial import Trial
 from tests.contract.variants import build, compiled, supported, variants
 
@@ -72,7 +72,7 @@ def test_workers_change_nothing(variant: str) -> None:
         ops = (*ops, RandomChoice())
     found = []
     for name in (variant, variant.replace("workers=2", "workers=0")):
-        with build(name, alike(256), ops) as pipeline:
+        with build(name, copies(256), ops) as pipeline:
             found.append([torch.cat(parts) for parts in zip(*pipeline.epoch(1), strict=True)])
     for one, other in zip(*found, strict=True):
         assert torch.equal(one, other)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pipelines.base import Pipeline
 from pipelines.ops import Crop, HorizontalFlip
-from pipelines.verification.made_images import alike, numbered
+from pipelines.verification.made_images import copies, numbered
 from tests.contract.variants import build, variants
 
 OPS = (Crop(pad=2), HorizontalFlip())
@@ -30,7 +30,7 @@ def test_an_epoch_that_is_cut_off_does_not_spoil_the_next(variant: str) -> None:
         whole, labels = epoch(pipeline, 5)
         started = pipeline.epoch(9)
         next(started)
-        started.close()  # type: ignore[attr-defined]
+        started.close()
         again, labels_again = epoch(pipeline, 5)
     assert torch.equal(whole, again)
     assert torch.equal(labels, labels_again)
@@ -38,7 +38,7 @@ def test_an_epoch_that_is_cut_off_does_not_spoil_the_next(variant: str) -> None:
 
 @every_variant
 def test_a_pipeline_and_the_process_draw_from_separate_generators(variant: str) -> None:
-    with build(variant, alike(256), OPS) as pipeline:
+    with build(variant, copies(256), OPS) as pipeline:
         torch.manual_seed(5)
         expected = torch.rand(4)
         torch.manual_seed(5)
@@ -53,7 +53,7 @@ def test_a_pipeline_and_the_process_draw_from_separate_generators(variant: str) 
 
 @every_variant
 def test_batches_can_be_kept_and_changed(variant: str) -> None:
-    with build(variant, alike(256), OPS) as pipeline:
+    with build(variant, copies(256), OPS) as pipeline:
         fresh, labels = epoch(pipeline, 0)
         kept = list(pipeline.epoch(0))
         assert torch.equal(torch.cat([x for x, _ in kept]), fresh)
@@ -66,7 +66,7 @@ def test_batches_can_be_kept_and_changed(variant: str) -> None:
 
 @every_variant
 def test_closing_twice_is_safe(variant: str) -> None:
-    pipeline = build(variant, alike(128), OPS)
+    pipeline = build(variant, copies(128), OPS)
     next(iter(pipeline.epoch(0)))
     pipeline.close()
     pipeline.close()

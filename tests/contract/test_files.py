@@ -9,7 +9,7 @@ from PIL import Image
 from pipelines import building
 from pipelines.ops import ColorJitter, Crop, HorizontalFlip, Op
 from pipelines.sources.base import Images
-from pipelines.verification.made_images import numbered, pixels, which
+from pipelines.verification.made_images import numbered, numbers_of, pixels
 from tests.contract.variants import build, supported, variants
 
 COUNT, BATCH = 40, 12
@@ -41,10 +41,10 @@ def test_each_epoch_has_our_order_after_an_interrupted_one_too(
         for index in (0, 1):
             interrupted = pipeline.epoch(index + 5)
             next(interrupted)
-            interrupted.close()  # type: ignore[attr-defined]
+            interrupted.close()
             batches = list(pipeline.epoch(index))
             order_SB = pipeline.permutation(index)
-            assert [which(x).tolist() for x, _ in batches] == order_SB.tolist()
+            assert [numbers_of(x).tolist() for x, _ in batches] == order_SB.tolist()
             assert torch.equal(torch.stack([y for _, y in batches]), images.labels[order_SB])
 
 

@@ -25,7 +25,7 @@ from pipelines.ops import (
     TrivialAugment,
 )
 from pipelines.sources.base import Images
-from pipelines.verification.made_images import SIZE, alike, made, noise_image, pixels
+from pipelines.verification.made_images import SIZE, copies, made, noise_image, pixels
 from tests.contract.variants import build
 
 OPS: dict[type[Op], Op] = {
@@ -117,7 +117,7 @@ def test_pasted_areas_are_shares_of_labels() -> None:
 
 @every_case
 def test_draws_are_shared_as_declared(variant: str, op: Op) -> None:
-    x, labels = epoch(variant, alike(64 * 32), (op,), 0)
+    x, labels = epoch(variant, copies(64 * 32), (op,), 0)
     draws = building.parse(variant).semantics(Augmentation(ops=[op])).draws
     if isinstance(op, MIXING):
         share = labels.amax(dim=2)
@@ -146,7 +146,7 @@ def test_batches_have_the_requested_form(
     variant: str, op: Op, dtype: torch.dtype, memory_format: torch.memory_format
 ) -> None:
     asked = {"dtype": dtype, "memory_format": memory_format}
-    with build(variant, alike(64), (op,), batch_size=32, **asked) as pipeline:
+    with build(variant, copies(64), (op,), batch_size=32, **asked) as pipeline:
         x, labels = next(iter(pipeline.epoch(0)))
     assert (x.dtype, x.requires_grad, x.shape) == (dtype, False, (32, 3, SIZE, SIZE))
     assert x.is_contiguous(memory_format=memory_format)
@@ -168,9 +168,9 @@ def test_the_op_is_not_called_equal(name: str, kind: type[Op]) -> None:
 
 
 def refused() -> Iterator[tuple[str, Op, Images, str]]:
-    grey = replace(alike(64), images=alike(64).images[..., :1], mean=(0.5,), std=(0.2,))
-    yield "kornia", RandAugment(magnitude=0), alike(64), "neither the lowest nor the highest"
-    yield "kornia", RandAugment(n=16), alike(64), "takes 1 to 15 ops"
+    grey = replace(copies(64), images=copies(64).images[..., :1], mean=(0.5,), std=(0.2,))
+    yield "kornia", RandAugment(magnitude=0), copies(64), "neither the lowest nor the highest"
+    yield "kornia", RandAugment(n=16), copies(64), "takes 1 to 15 ops"
     yield "kornia", TrivialAugment(), grey, "three channels"
     yield "dali", RandAugment(), grey, "three channels"
 
@@ -189,4 +189,4 @@ def test_a_dali_that_draws_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch)
     other = replace(policy, draws=lambda op: [(15, 2), (2, 2)])
     monkeypatch.setitem(dali_own.POLICIES, RandAugment, other)
     with pytest.raises(Unsupported, match="draws its RandAugment otherwise"):
-        build(f"dali[{OWN}]", alike(64), (RandAugment(),))
+        build(f"dali[{OWN}]", copies(64), (RandAugment(),))

@@ -44,4 +44,4 @@ def supported(variant: str, ops: tuple[Op, ...]) -> None:
 
 def build(variant: str, images: Images, ops: tuple[Op, ...], **options: object) -> Pipeline:
     policy = Augmentation(ops=ops)
-    return building.build(variant, images, policy, **{"batch_size": 64, **options})  # type: ignore[arg-type]
+    return building.build(variant, images, policy, **{"batch_size": 64, **options})

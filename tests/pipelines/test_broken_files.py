@@ -100,8 +100,10 @@ def test_a_file_that_breaks_in_an_epoch_is_named(variant: str, fault: str, image
         broken = last_file(pipeline, images)
         FAULTS[fault](broken)
         started = time.monotonic()
-        with pytest.raises(SourceError, match=broken.name):
+        with pytest.raises(SourceError, match=rf"^{broken.name} in .* cannot be read: .*; repair"):
             list(batches)
+        if not variant.startswith("dali"):  # which is closed then
+            assert len(next(pipeline.epoch(0))[0]) == BATCH
     assert time.monotonic() - started < WITHIN_S
 
 
@@ -124,7 +126,7 @@ def test_a_slow_disk_only_takes_longer(
             batches = pipeline.epoch(taken)
             for _ in range(taken):
                 next(batches)
-            batches.close()  # type: ignore[attr-defined]
+            batches.close()
         labels = torch.cat([labels_B for _, labels_B in pipeline.epoch(9)])
         assert torch.equal(labels, images.labels[pipeline.permutation(9).flatten()])
         next(pipeline.epoch(10))  # left as it is

@@ -1,6 +1,5 @@
-"""DALI's two modes agree, its short cuts change nothing, and it decodes as `read_image` does."""
+"""DALI's two modes agree, and files that it can't decode are named."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from torch.utils.dlpack import from_dlpack
 from pipelines import building
 from pipelines.augmentations import Augmentation
 from pipelines.base import Pipeline, Unsupported
-from pipelines.dali import DALI, problem
+from pipelines.dali import DALI
 from pipelines.dali_ops.engines import GraphEngine, OnOneStream
 from pipelines.dali_ops.feeds import FileFeed
 from pipelines.ops import (
@@ -31,10 +30,10 @@ from pipelines.ops import (
     RandomResizedCrop,
 )
 from pipelines.sources.base import Images
-from pipelines.sources.decode import read_image
 from pipelines.verification.made_images import CLASSES, MEAN, SIZE, STD, made, pixels
+from tests.pipelines.photographs import images_of
 
-pytestmark = pytest.mark.skipif(bool(problem("", "cpu")), reason="dali is not installed")
+pytestmark = pytest.mark.skipif(bool(DALI.problem("", "cpu")), reason="dali is not installed")
 
 COUNT, BATCH = 96, 32
 POLICIES: dict[str, tuple[Op, ...]] = {
@@ -108,14 +107,13 @@ class AsOnAGpu:
 @pytest.mark.parametrize("asked", [0, None, 1])
 def test_tensors_ignore_the_requested_stream(asked: int | None) -> None:
     tensor = torch.arange(6, dtype=torch.uint8)
-    given = OnOneStream(AsOnAGpu(tensor))  # type: ignore[arg-type]
+    given = OnOneStream(AsOnAGpu(tensor))
     assert given.__dlpack_device__() == tensor.__dlpack_device__()
     assert torch.equal(from_dlpack(given.__dlpack__(stream=asked)), tensor)
 
 
 DECODED_SIZE = 32
 VARIANTS = ("dali", "dali[dynamic]")
-MEAN_ERROR, WORST_ERROR = 0.5, 3.0  # levels of 255: Pillow rounds between its two passes
 SHAPES = {  # (height, width) of each file before it is turned
     "tall.jpg": (101, 67),
     "wide.jpg": (33, 50),
@@ -152,27 +150,16 @@ def write(path: Path, phase: float) -> Path:
     return path
 
 
-def named(files: list[Path]) -> Images:
-    return Images(
-        images=torch.from_numpy(np.stack([read_image(path, DECODED_SIZE) for path in files])),
-        labels=torch.arange(len(files)) % len(CLASSES),
-        classes=CLASSES,
-        mean=MEAN,
-        std=STD,
-        files=tuple(files),
-    )
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
     folder = tmp_path_factory.mktemp("files")
-    return named([write(folder / name, phase) for phase, name in enumerate(SHAPES)])
+    return images_of([write(folder / name, p) for p, name in enumerate(SHAPES)], DECODED_SIZE)
 
 
 @pytest.fixture
 def lost(tmp_path: Path) -> Images:
     """Images of which one's file is a test's to break."""
-    return named([write(tmp_path / name, 0.0) for name in SHAPES])
+    return images_of([write(tmp_path / name, 0.0) for name in SHAPES], DECODED_SIZE)
 
 
 def build(variant: str, images: Images, ops: tuple[Op, ...], batch_size: int = 5) -> Pipeline:
@@ -183,39 +170,6 @@ def decoded(pipeline: Pipeline, index: int = 0) -> tuple[NDArray[np.float32], to
     """Pixels in 0..255 and labels."""
     batches = list(pipeline.epoch(index))
     return np.concatenate([pixels(x) for x, _ in batches]), torch.cat([y for _, y in batches])
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_files_become_what_the_source_made_of_them(variant: str, images: Images) -> None:
-    assert DALI.decodes
-    # The array is left blank: what is delivered can only come from the files.
-    blank = replace(images, images=torch.zeros_like(images.images))
-    with build(variant, blank, ()) as pipeline:
-        for index in (0, 1):
-            order = pipeline.permutation(index).flatten()
-            found, labels = decoded(pipeline, index)
-            error = np.abs(found - images.images[order].numpy())
-            assert error.mean(axis=(1, 2, 3)).max() < MEAN_ERROR
-            assert error.max() < WORST_ERROR
-            assert np.abs(found - found.round()).max() < 0.01  # bytes, as in the array
-            assert torch.equal(labels, images.labels[order])
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_ops_draw_and_act_as_on_the_array(variant: str, images: Images) -> None:
-    ops = (
-        HorizontalFlip(),
-        Crop(pad=4, padding="zero"),
-        ColorJitter(brightness=(1.0, 1.0), contrast=(1.0, 1.0)),
-        MixUp(),
-    )
-    with build(variant, images, ops) as pipeline:
-        found, labels = decoded(pipeline)
-    with build(variant, replace(images, files=()), ops) as pipeline:
-        expected, expected_labels = decoded(pipeline)
-    assert np.abs(found - expected).mean() < 2 * MEAN_ERROR
-    assert np.abs(found - expected).max() < 3 * WORST_ERROR  # saturation makes differences greater
-    assert torch.equal(labels, expected_labels)
 
 
 @pytest.mark.parametrize("form", ["GIF", "ICO", "TGA", "PCX", "SGI"])

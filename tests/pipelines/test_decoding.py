@@ -1,14 +1,13 @@
 """The decoder gives the reference's pixels, bounds its memory, and survives broken files."""
 
-import os
 import random
-import resource
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +18,7 @@ import torch
 
 from pipelines import building, decoding
 from pipelines.augmentations import Augmentation
-from pipelines.base import Request, Unsupported, usable_cores
+from pipelines.base import Request, Unsupported
 from pipelines.catalog import Unavailable
 from pipelines.compiling import compiler_problem
 from pipelines.decoding import AHEAD, Decoder, NvjpegDecoder, is_common_jpeg, read
@@ -31,6 +30,7 @@ from pipelines.ops import (
     RandomResizedCrop,
     VerticalFlip,
 )
+from pipelines.options import usable_cores
 from pipelines.sources.base import Images, SourceError
 from pipelines.sources.decode import read_image
 from pipelines.sources.measures import Bytes
@@ -38,6 +38,7 @@ from pipelines.verification.made_images import pixels
 from tests.pipelines.photographs import KINDS, Kind, images_of, write
 
 SIZE, BATCH, COUNT = 48, 4, 40
+NAMES = ("coffee", "astronaut")
 OTHER = {"CMYK", "YCCK"}
 XMP = (
     b'\xff\xe1\x00\x86http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/">'
@@ -69,23 +70,12 @@ def test_an_orientation_that_only_pillow_finds_is_left_to_it(tmp_path: Path) -> 
     assert np.abs(read(turned, SIZE) - np.rot90(read_image(plain, SIZE), -1).astype(int)).max() <= 1
 
 
-def write_files(folder: Path, count: int = COUNT) -> list[Path]:
-    kind = Kind(size=(70, 53))
-    return [
-        write(folder / f"{number}.jpg", ["coffee", "astronaut"][number % 2], kind)
-        for number in range(count)
-    ]
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Images:
-    return images_of(write_files(tmp_path_factory.mktemp("files")), SIZE)
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Images:
-    """Images whose files are a test's to break."""
-    return images_of(write_files(tmp_path), SIZE)
+    folder, kind, names = tmp_path_factory.mktemp("files"), Kind(size=(70, 53)), cycle(NAMES)
+    return images_of(
+        [write(folder / f"{number}.jpg", next(names), kind) for number in range(COUNT)], SIZE
+    )
 
 
 def request_of(images: Images, **options: int) -> Request:
@@ -147,52 +137,6 @@ def test_no_more_than_asked_is_read_ahead(
     assert len(set(done)) == options.get("threads", usable_cores())
     batches.close()
     reader.close()
-
-
-def truncated(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:-200])
-
-
-def replaced(path: Path) -> None:
-    path.write_text("no image")
-
-
-def deleted(path: Path) -> None:
-    path.unlink()
-
-
-def made_a_folder(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-@pytest.mark.parametrize("breaking", [truncated, replaced, deleted, made_a_folder])
-@pytest.mark.parametrize("variant", ["native[eager]", "native[eager,threads=5]"])
-def test_a_file_that_breaks_ends_the_epoch_with_its_name(
-    breaking: Callable[[Path], None], variant: str, own: Images
-) -> None:
-    with building.build(variant, own, "flip_crop", batch_size=BATCH) as pipeline:
-        batches = pipeline.epoch(0)
-        next(batches)
-        path = own.files[int(pipeline.permutation(0)[-1, 0])]
-        breaking(path)
-        with pytest.raises(SourceError, match=rf"^{path.name} in .* cannot be read: .*; repair"):
-            list(batches)
-        assert len(next(pipeline.epoch(0))[0]) == BATCH
-
-
-def test_too_many_open_files_is_no_fault_of_the_file(own: Images) -> None:
-    reader = decoder(own)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    spare = os.dup(0)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
-    try:
-        with pytest.raises(SourceError, match="Too many open files; raise the limit with ulimit"):
-            list(reader.batches(ORDER))
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        os.close(spare)
-        reader.close()
 
 
 @pytest.mark.parametrize(

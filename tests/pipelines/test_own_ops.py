@@ -1,4 +1,4 @@
-"""Ops from outside the suite say in `ways` what they are in each library."""
+"""Ops from outside the suite bring their implementation for each library."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from pipelines import building
 from pipelines.augmentations import Augmentation
 from pipelines.base import Unsupported
-from pipelines.dali_ops.flow import Draws, Flow, Size
-from pipelines.dali_ops.flow import Way as DaliWay
+from pipelines.dali_ops.flow import DaliOp, Draws, Flow, Size
 from pipelines.native_ops.edits import Edit
 from pipelines.ops import Crop, HorizontalFlip, MixUp, Op, problem
-from pipelines.torchvision import Way
-from pipelines.verification.made_images import alike, noise_image, pixels
+from pipelines.torchvision import TorchvisionOp
+from pipelines.verification.made_images import copies, noise_image, pixels
 from tests.contract.variants import build, compiled, variants
 
 
@@ -32,19 +31,19 @@ def draw(op: Op, size: Size, count: int, generator: torch.Generator) -> Draws:
 
 
 def add(op: Op, flow: Flow, factor: Any) -> None:
-    flow.widen()
-    flow.images = flow.images * flow.operators.here(factor)
+    flow.to_float()
+    flow.images = flow.images * flow.operators.on_device(factor)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Half(Op):
     """Half the brightness; in all libraries."""
 
-    ways: ClassVar = {
+    implementations: ClassVar = {
         "native": Edit(draws=0, apply=lambda op, x_BHWC, u_B0: x_BHWC * 0.5),
-        "torchvision": Way(build=lambda v2, op, images: HalfOf(), dtype=torch.float32),
+        "torchvision": TorchvisionOp(build=lambda v2, op, images: HalfOf(), dtype=torch.float32),
         "kornia": lambda kornia, op, setup: HalfOf(),
-        "dali": DaliWay(draw=draw, add=add, raw=True),
+        "dali": DaliOp(draw=draw, add=add, raw=True),
         "albumentations": lambda library, op, setup: library.Lambda(
             image=lambda image, **_: image * 0.5, p=1.0
         ),
@@ -71,7 +70,7 @@ POLICIES: dict[str, tuple[Op, ...]] = {
 )
 @pytest.mark.parametrize("name", POLICIES)
 def test_every_library_does_an_op_from_outside(variant: str, name: str) -> None:
-    with build(variant, alike(64), POLICIES[name]) as pipeline:
+    with build(variant, copies(64), POLICIES[name]) as pipeline:
         x_BCHW, _ = next(iter(pipeline.epoch(0)))
     found, half = pixels(x_BCHW), noise_image() / 2
     if name == "alone":
@@ -82,14 +81,14 @@ def test_every_library_does_an_op_from_outside(variant: str, name: str) -> None:
 
 
 def test_a_mix_may_follow() -> None:
-    with build("native[eager]", alike(64), (Half(), MixUp())) as pipeline:
+    with build("native[eager]", copies(64), (Half(), MixUp())) as pipeline:
         x_BCHW, labels = next(iter(pipeline.epoch(0)))
     assert np.abs(pixels(x_BCHW) - noise_image() / 2).max() < 0.01
     assert labels.shape == (64, 10)
 
 
 @pytest.mark.parametrize("variant", variants())
-def test_an_op_without_ways_is_in_no_library(variant: str) -> None:
+def test_an_op_without_implementations_is_in_no_library(variant: str) -> None:
     library = building.parse(variant).library
     with pytest.raises(Unsupported, match=f"{library.name} has no Nowhere"):
         library.semantics(Augmentation(ops=[Nowhere()]))

@@ -8,9 +8,10 @@ import pytest
 
 from pipelines import building, spdl
 from pipelines.augmentations import Augmentation
+from pipelines.base import Pipeline
 from pipelines.catalog import Unavailable
 from pipelines.sources.base import Images
-from pipelines.verification.made_images import alike
+from pipelines.verification.made_images import copies
 from tests.pipelines.photographs import Kind, images_of, write
 
 pytestmark = pytest.mark.skipif(spdl.problem("eager", "cpu") != "", reason="no spdl or FFmpeg")
@@ -23,7 +24,7 @@ def images(tmp_path: Path) -> Images:
     return images_of([file] * FILES, 32)
 
 
-def build(images: Images) -> building.Pipeline:
+def build(images: Images) -> Pipeline:
     policy = Augmentation(ops=())
     return building.build("spdl[eager,threads=1,read_ahead=1]", images, policy, batch_size=2)
 
@@ -52,7 +53,7 @@ def test_few_batches_are_read_ahead(images: Images, monkeypatch: pytest.MonkeyPa
         next(batches)
         time.sleep(0.5)
         assert 2 < len(read) <= 2 * (1 + 1 + 8)
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
 
 
 def test_arrays_need_no_ffmpeg_and_files_name_what_is_missing(
@@ -62,7 +63,7 @@ def test_arrays_need_no_ffmpeg_and_files_name_what_is_missing(
         raise RuntimeError("Failed to import libspdl.")
 
     monkeypatch.setattr("spdl.io.lib._import_libspdl", absent)
-    with build(alike(64)) as pipeline:
+    with build(copies(64)) as pipeline:
         assert len(list(pipeline.epoch(0))) == 32
     with pytest.raises(Unavailable, match="FFmpeg 4 to 9: apt-get install ffmpeg"):
         build(images)

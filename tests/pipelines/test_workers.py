@@ -19,9 +19,9 @@ from pipelines.augmentations import Augmentation
 from pipelines.base import Batch, Pipeline, Unsupported
 from pipelines.ops import Affine, AlternatingFlip, Op, RandAugment
 from pipelines.sources.errors import SourceError
-from pipelines.torchvision import Way
+from pipelines.torchvision import TorchvisionOp
 from pipelines.verification.made_images import numbered
-from pipelines.workers import Key, LoaderWorkerLost, Samples, death
+from pipelines.workers import Key, LoaderWorkerLost, Samples, describe_exit
 from tests.made_plugins import INVERTING, ROOT
 
 
@@ -138,7 +138,7 @@ def test_a_death_in_the_training_step_does_not_hang(monkeypatch: pytest.MonkeyPa
     next(batches)
     with pytest.raises(RuntimeError, match="killed by signal"):
         time.sleep(5)  # torch raises in the main thread
-    batches.close()  # type: ignore[attr-defined]
+    batches.close()
     with pytest.raises(RuntimeError, match="was closed"):
         list(pipeline.epoch(1))
 
@@ -156,7 +156,7 @@ def test_real_limits_lie_within_a_minute() -> None:
 
 
 def test_an_unknown_signal_is_named() -> None:
-    assert "SIGABRT" in death(-6)
+    assert "SIGABRT" in describe_exit(-6)
 
 
 @contextmanager
@@ -202,7 +202,9 @@ class Odd(Op):
     """Holds a function that no import finds."""
 
     change: Callable[[torch.Tensor], torch.Tensor] = lambda x: 255 - x
-    ways: ClassVar = {"torchvision": Way(build=lambda v2, op, images: v2.Lambda(op.change))}
+    implementations: ClassVar = {
+        "torchvision": TorchvisionOp(build=lambda v2, op, images: v2.Lambda(op.change))
+    }
 
 
 def test_a_policy_that_cannot_be_sent_is_one_sentence() -> None:

@@ -25,7 +25,7 @@ def small_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("call", [sources.load, sources.resolve, sources.is_cached])
 def test_an_unknown_name_gets_the_nearest(call: object, tmp_path: Path) -> None:
     with pytest.raises(UnknownName, match=r"'cifar11'.*did you mean cifar10.*folder:PATH"):
-        call("cifar11", tmp_path)  # type: ignore[operator]
+        call("cifar11", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["folder", "Folder:/x", "", "shape", "cifar-10"])

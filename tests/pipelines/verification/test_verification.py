@@ -171,27 +171,27 @@ DRAWS: dict[str, tuple[Plant, list[str], str]] = {
     "the same draws each epoch": (
         seeded(lambda seed, name, index: derive_seed(seed, name, 0)),
         DRAWING,
-        "tells the next epoch's",
+        "predicts the next epoch's",
     ),
     "draws that ignore the seed": (
         seeded(lambda seed, name, index: derive_seed(0, name, index)),
         DRAWING,
-        "tells another seed's",
+        "predicts another seed's",
     ),
     "one draw for the whole batch": (
         drawn(lambda index_B, u_BK: u_BK[:1].expand_as(u_BK)),
         [op for op in DRAWING if op != "MixUp"],
-        "not drawn as declared|tells",
+        "not drawn as declared|predicts",
     ),
     "one draw for two samples": (
         drawn(lambda index_B, u_BK: u_BK[::2].repeat_interleave(2, dim=0)),
         [op for op in DRAWING if op not in ("MixUp", "CutMix")],
-        "not drawn as declared|tells",
+        "not drawn as declared|predicts",
     ),
     "draws that go with the sample": (
         drawn(by_sample),
         [op for op in DRAWING if op != "MixUp"],
-        "tells",
+        "predicts",
     ),
     "draws that miss the end of the range": (
         drawn(lambda index_B, u_BK: u_BK * 0.9),
@@ -255,7 +255,7 @@ def other_partner(patch: Patch) -> None:
     right = native.NativePipeline.batch
 
     def batch(self: Pipeline, index_B: Tensor, *others: Any) -> Batch:
-        x, y = right(self, index_B.flip(0), *others)  # type: ignore[arg-type]
+        x, y = right(self, index_B.flip(0), *others)
         return x.flip(0), y.flip(0)
 
     patch.setattr(native.NativePipeline, "batch", batch)
@@ -290,7 +290,7 @@ ONE_OP: dict[str, tuple[str, Plant, str]] = {
     "one offset for both": (
         "Crop reflect",
         crop_with(lambda op, u_B2: u_B2[:, :1].expand_as(u_B2)),
-        "Crop down tells Crop right",
+        "Crop down predicts Crop right",
     ),
     "a border of the mean": ("Crop zero", painted_with(Crop, MEAN_BORDER), "a pixel is off"),
     "a black rectangle": ("RandomErasing", painted_with(RandomErasing, BLACK), "a pixel is off"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pipelines.reusing import MAX_KEPT, BatchMemory
+from pipelines.batch_memory import MAX_KEPT, BatchMemory
 
 SHAPE = (4, 3, 2, 2)
 

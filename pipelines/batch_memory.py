@@ -1,14 +1,14 @@
 """Reuses the memory of batches on a CPU once no tensor holds it.
 
-The usual allocator either returns a freed batch to the system, which clears its pages again, or
-fragments: a loop that holds one batch then takes memory for three or four. Here it takes two. On a
-GPU the caching allocator already does this.
+The default allocator either returns the memory of a freed batch to the system, which must clear its
+pages again, or fragments, so that a loop that holds one batch takes the memory of three or four.
+Here it takes two. On a GPU, torch's caching allocator already does this.
 """
 
 import torch
 from torch import Tensor
 
-MAX_KEPT = 2  # one batch in use, one in the making
+MAX_KEPT = 2  # one batch in use, one being made
 
 
 class BatchMemory:
