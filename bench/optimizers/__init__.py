@@ -1,4 +1,4 @@
-"""Optimizers: a file for each one or each family, found by scanning this folder."""
+"""Optimizers: one file for each or for a family, found by scanning this folder."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""SGD with Nesterov momentum, and SAM around it."""
+"""SGD with Nesterov momentum."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer as TorchOptimizer
 
 
-def build_sgd(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
+def build(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     """torch's fused SGD."""
     from torch.optim import SGD
 
@@ -25,32 +25,14 @@ def build_sgd(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
     )
 
 
-def build_sam(net: "nn.Module", recipe: Recipe) -> "TorchOptimizer":
-    """SAM around SGD: uses the gradient where the loss near the weights is highest."""
-    from bench.optimizers._chained import Sam
-
-    return Sam(build_sgd(net, recipe), net, recipe.option("rho"))
-
-
 SGD = Optimizer(
     name="sgd",
     why="Nesterov momentum: the standard for convolutional nets, with the cheapest step.",
     reference="https://proceedings.mlr.press/v28/sutskever13.html",
-    build=build_sgd,
+    build=build,
     recipe=Recipe(lr=0.1, weight_decay=5e-4, schedule="one_cycle", warmup=0.2, label_smoothing=0.1),
     options={"momentum": 0.9, "bias_lr_factor": 1.0},
     lr_scaling="linear",
     capturable=True,
     default=True,
-)
-SAM = Optimizer(
-    name="sam",
-    why="Sharpness-aware SGD: flatter minima and better accuracy for twice the work per step.",
-    reference="https://arxiv.org/abs/2010.01412",
-    build=build_sam,
-    recipe=Recipe(lr=0.1, weight_decay=5e-4, schedule="one_cycle", warmup=0.2, label_smoothing=0.1),
-    options={"momentum": 0.9, "bias_lr_factor": 1.0, "rho": 0.05},
-    lr_scaling="linear",
-    passes=2,
-    capturable=True,
 )
