@@ -1,7 +1,6 @@
 """`bench roofline`: both files and the table from the records of one group."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,8 +23,3 @@ def test_roofline_shows_the_table_and_writes_both_files(
     assert "| cnn2 " in done.stdout
     assert (tmp_path / "group" / "roofline.md").read_text() == done.stdout
     assert json.loads((tmp_path / "group" / "roofline.json").read_text())["nets"]
-
-
-def test_an_invalid_group_or_device_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "is not a group of a results folder" in refused("roofline", str(tmp_path))
-    assert "did you mean cpu?" in refused("roofline", str(tmp_path), "--device", "cpi")

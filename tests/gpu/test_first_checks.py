@@ -6,8 +6,6 @@ DALI under load is checked in `test_dali`, replays against launches in `test_rep
 import json
 import math
 import statistics
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from gzip import decompress
@@ -26,6 +24,7 @@ from bench.training import compiling
 from bench.training.profiler import STEPS, trace_name
 from bench.training.run import train
 from bench.training.setup import Shared
+from tests import checkout
 from tests.fake_cuda.inductor import own_decompositions
 from tests.gpu.device import DEVICE, cuda_alone, on_the_device
 from tests.training.test_run import CELL as SMALL
@@ -111,9 +110,8 @@ def test_a_new_process_takes_compiled_code_from_the_cache(record: Record, tmp_pa
         "from tests.gpu.test_first_checks import CELL; "
         "print(run(CELL, Path(sys.argv[1])).compiled)"
     )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170, check=True)
-    print(f"compiled: {record.compiled}; in a new process: {done.stdout.splitlines()[-1]}")
+    done = checkout.python(code, str(tmp_path))
+    print(f"compiled: {record.compiled}; in a new process: {done.stdout} {done.stderr}")
     assert done.stdout.splitlines()[-1] == "from cache"
 
 
