@@ -26,17 +26,12 @@ def command(checkout: Path, *arguments: str) -> tuple[list[str], dict[str, str]]
     return [sys.executable, "-m", "bench", *arguments], environment
 
 
-def bench(checkout: Path, *arguments: str) -> Done:
+def bench(checkout: Path, *arguments: str, stdout: int = subprocess.PIPE) -> Done:
     line, environment = command(checkout, *arguments)
     return subprocess.run(
-        line,
-        cwd=checkout,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+        line, cwd=checkout, env=environment, stdout=stdout, stderr=subprocess.PIPE, text=True,
+        check=False, timeout=300,
+    )  # fmt: skip
 
 
 def program(path: Path, script: str) -> Path:

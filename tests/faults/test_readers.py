@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -32,22 +31,15 @@ def test_a_stop_works_although_nobody_reads_the_output(start: Start, tmp_path: P
     assert set(statuses(tmp_path)) == {"works"}
 
 
-def run(tmp_path: Path, output: int, *words: str) -> "subprocess.CompletedProcess[bytes]":
-    line, environment = checkout.command(checkout.ROOT, *words)
-    return subprocess.run(
-        line, cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.PIPE, check=False
-    )
-
-
 def test_output_without_a_reader_or_to_a_full_disk_gives_no_stack_trace(tmp_path: Path) -> None:
     write_records(tmp_path / "results" / "group", [made_record()])
     reader, writer = os.pipe()
     os.close(reader)
-    done = run(tmp_path, writer, "table", str(tmp_path / "results"))
+    done = checkout.bench(checkout.ROOT, "table", str(tmp_path / "results"), stdout=writer)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (1, b"")
+    assert (done.returncode, done.stderr) == (1, "")
     with Path("/dev/full").open("wb") as full:
-        done = run(tmp_path, full.fileno(), "list", "grids")
+        done = checkout.bench(checkout.ROOT, "list", "grids", stdout=full.fileno())
     assert done.returncode == 2
-    assert done.stderr.startswith(b"bench: the output cannot be written: No space left on device")
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith("bench: the output cannot be written: No space left on device")
+    assert done.stderr.count("\n") == 1
