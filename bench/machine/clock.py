@@ -111,19 +111,8 @@ class CompileWatch:
         return self._before - before
 
 
-class CacheWatch:
-    """Counts hits and misses of torch.compile's cache on disk in this process."""
-
-    def __init__(self) -> None:
-        self._before = _cached()
-
-    def new(self) -> Counter[str]:
-        """Counts of "hit" and "miss" since the last call, or since this watch was created."""
-        before, self._before = self._before, _cached()
-        return self._before - before
-
-
-def _cached() -> Counter[str]:
+def cache_counts() -> Counter[str]:
+    """Hits and misses ("hit", "miss") of torch.compile's cache on disk in this process."""
     from torch._dynamo.utils import counters
 
     return Counter({name: counters["inductor"][f"fxgraph_cache_{name}"] for name in CACHE_COUNTERS})

@@ -16,7 +16,7 @@ import architectures
 from bench.cell import Cell
 from bench.job import RecordBuilder
 from bench.machine import environment
-from bench.machine.clock import CacheWatch, CompileWatch, TrainingClock
+from bench.machine.clock import CompileWatch, TrainingClock, cache_counts
 from bench.machine.cpu import evaluation_threads
 from bench.machine.monitor import MachineMonitor, PeakMemory
 from bench.record import Compiled, Point, Timings
@@ -97,9 +97,9 @@ def train(draft: RecordBuilder, shared: Shared, on_point: Callable[[Point], None
 def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemory) -> Ceiling:
     """Pays all one-off costs, with random labels, and measures the ceiling."""
     cell = parts.cell
-    start, cache = time.perf_counter(), CacheWatch()
+    start, counts_before = time.perf_counter(), cache_counts()
     batch = first_batch(parts)
-    first_batch_s, pipeline_code = time.perf_counter() - start, cache.new()
+    first_batch_s, pipeline_code = time.perf_counter() - start, cache_counts() - counts_before
     step = fresh_step(parts)
     timed = partial(cached_step_s, partial(step, *batch), parts.device, steps=1)
     compile_s = update_s = 0.0
@@ -123,8 +123,9 @@ def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemo
     draft.timings["first_batch_s"] = costs_s.setdefault(pipeline_key, first_batch_s)
     net_s = costs_s.setdefault(net_key, max(0.0, compile_s))
     draft.timings["compile_s"] = net_s + costs_s.setdefault(update_key, update_s)
+    net_code = cache_counts() - counts_before - pipeline_code
     draft.compiled = origin_of_code(
-        code.setdefault(pipeline_key, pipeline_code) + code.setdefault(net_key, cache.new())
+        code.setdefault(pipeline_key, pipeline_code) + code.setdefault(net_key, net_code)
     )
     ceiling = Ceiling(parts=parts, batch=batch, memory=memory)
     ceiling.try_to_capture(draft)
@@ -135,7 +136,7 @@ def warm_up(draft: RecordBuilder, shared: Shared, parts: Parts, memory: PeakMemo
 
 
 def origin_of_code(counts: Counter[str]) -> Compiled:
-    """The origin of compiled code, from the hits and misses of a `CacheWatch`."""
+    """The origin of compiled code, from hits and misses of the cache."""
     if not counts:
         return ""
     if not counts["hit"]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -201,8 +200,8 @@ def test_origin_of_code(counts: dict[str, int], origin: str) -> None:
 
 
 def test_shared_code_has_one_origin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    counts = iter([Counter(miss=1), Counter(hit=1), Counter(), Counter()])
-    monkeypatch.setattr(running, "CacheWatch", lambda: SimpleNamespace(new=lambda: next(counts)))
+    counts = iter([Counter(), Counter(miss=1), Counter(miss=1, hit=1), *[Counter[str]()] * 3])
+    monkeypatch.setattr(running, "cache_counts", lambda: next(counts))
     shared = Shared()
     origins = [run(CELL, tmp_path / folder, shared=shared).compiled for folder in ("one", "two")]
     assert origins == ["partly from cache"] * 2
