@@ -55,10 +55,7 @@ def test_ids_are_the_same_in_every_process_and_reference_record() -> None:
     assert run.id == "b2f4012834caa0ac"
     records = [codec.decode(path.read_bytes()) for path in REFERENCE]
     assert len(records) > 50
-    for record in records:
-        versions, images = record.versions, record.fingerprint
-        run = Run(cell=record.cell, seed=record.seed, versions=versions, fingerprint=images)
-        assert run.id == record.run_id
+    assert all(record.run.id == record.run_id for record in records)
 
 
 REFERENCE = sorted((checkout.ROOT / "results" / "reference").glob("*/records/*.json"))
@@ -116,7 +113,6 @@ FOLLOWS = """
 import sys
 from pathlib import Path
 
-from bench.cell import Run
 from bench.grid.options import RunOptions
 from bench.grid.overrides import apply, parse
 from bench.grid.plan import choose_cells, choose_config
@@ -135,8 +131,7 @@ from tests.made import made_record, made_run
 assert made_run().id == sys.argv[1], "a run at the default keeps its id"
 assert made_run(clip=0.5).id != sys.argv[1]
 old = decode(Path(sys.argv[2]).read_bytes())
-run = Run(cell=old.cell, seed=old.seed, versions=old.versions, fingerprint=old.fingerprint)
-assert (run.id, old.cell.clip, old.cell.recipe.nudge) == (old.run_id, 0.0, 0.0)
+assert (old.run.id, old.cell.clip, old.cell.recipe.nudge) == (old.run_id, 0.0, 0.0)
 
 plain, clipped = made_record(), made_record(clip=0.5)
 both = [plain, clipped]

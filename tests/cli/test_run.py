@@ -162,14 +162,11 @@ def test_rerun_refuses_a_run_that_would_be_different_now(
     refused: Callable[..., str], change: dict[str, Any], message: str
 ) -> None:
     record = current_record(made_cell())
-    change = {
-        name: record.versions | value if name == "versions" else value
-        for name, value in change.items()
-    }
+    if "versions" in change:
+        change = {"versions": record.versions | change["versions"]}
     other = replace(record, **change)
     if "run_id" not in change:
-        run = Run(cell=other.cell, seed=0, versions=other.versions, fingerprint=other.fingerprint)
-        other = replace(other, run_id=run.id)
+        other = replace(other, run_id=other.run.id)
     Store(Path("results/g")).write(other)
     assert message in refused("run", "--rerun", other.run_id)
 
