@@ -46,8 +46,13 @@ class MadeCifar:
     package: bytes  # of npm
 
 
-def made_cifar(monkeypatch: pytest.MonkeyPatch) -> MadeCifar:
-    """Makes one, and replaces all checksums by its own and all mirrors by none."""
+def offline_cifar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> MadeCifar:
+    """Makes one that fits all checksums; there is neither npm nor a mirror."""
+    monkeypatch.setattr(download, "ANSWER_S", 0.5)
+    monkeypatch.setattr(download, "STALL_S", 0.3)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("PIPELINE_BENCH_DATA", str(folder / "usual"))
+    no_npm(monkeypatch)
     train, test = made_set(5 * BATCH, 1), made_set(BATCH, 2)
     files = {"batches.meta": pickle.dumps({"label_names": list(tfjs.CLASSES)})}
     for batch in range(5):
@@ -63,16 +68,6 @@ def made_cifar(monkeypatch: pytest.MonkeyPatch) -> MadeCifar:
     )
     _fit_checksums(made, monkeypatch)
     return made
-
-
-def offline_cifar(monkeypatch: pytest.MonkeyPatch, folder: Path) -> MadeCifar:
-    """The same without npm and network, in a folder; slow mirrors are abandoned soon."""
-    monkeypatch.setattr(download, "ANSWER_S", 0.5)
-    monkeypatch.setattr(download, "STALL_S", 0.3)
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setenv("PIPELINE_BENCH_DATA", str(folder / "usual"))
-    no_npm(monkeypatch)
-    return made_cifar(monkeypatch)
 
 
 def write_images(root: Path, counts: Mapping[str, int]) -> Path:
