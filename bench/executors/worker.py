@@ -114,9 +114,9 @@ def run_job(job: Job, shared: "Shared", messages: IO[bytes], import_s: float) ->
 def _plugins_of(job: Job) -> AbstractContextManager[None]:
     if not job.plugins:
         return nullcontext()
-    from bench.grid.plugins import joined
+    from bench.grid.plugins import registered
 
-    return joined(job.plugins)
+    return registered(job.plugins)
 
 
 def status_of(error: Exception) -> Status:

@@ -116,7 +116,7 @@ class Grid:
 
 
 GRIDS: dict[str, Grid] = {}
-JOINED: dict[str, tuple[Grid, Origin]] = {}  # grids of plugins that are loaded
+PLUGIN_GRIDS: dict[str, tuple[Grid, Origin]] = {}  # grids of plugins that are loaded
 
 
 def _grid(name: str, why: str, *, files: bool = False) -> Callable[[Cells], Cells]:
@@ -292,13 +292,13 @@ def _without_smoothing(cell: Cell) -> Cell:
 
 def grids() -> dict[str, Grid]:
     """All grids by name, those of plugins last."""
-    return GRIDS | {name: grid for name, (grid, _) in JOINED.items()}
+    return GRIDS | {name: grid for name, (grid, _) in PLUGIN_GRIDS.items()}
 
 
 def home(name: str) -> str:
     """Where a grid is defined; "" if no grid has that name."""
-    if name in JOINED:
-        return JOINED[name][1].name
+    if name in PLUGIN_GRIDS:
+        return PLUGIN_GRIDS[name][1].name
     return "bench/grid/grids.py" if name in GRIDS else ""
 
 

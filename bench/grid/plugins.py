@@ -1,7 +1,7 @@
 """Plugins: entries and grids from a file, a module, or an installed distribution.
 
 `origin_of` identifies a plugin by a digest of its source, without running it. `used` adds the
-plugins of a command to the catalogs, and `joined` those of a run in a worker.
+plugins of a command to the catalogs, and `registered` those of a run in a worker.
 """
 
 import importlib.machinery
@@ -97,7 +97,7 @@ def used(asked: Sequence[str]) -> Iterator[Plugins]:
 
 
 @contextmanager
-def joined(places: Mapping[str, str]) -> Iterator[None]:
+def registered(places: Mapping[str, str]) -> Iterator[None]:
     """Within the block, a worker's catalogs include the plugins of its command.
 
     Args:
@@ -125,7 +125,7 @@ def _in_catalogs(entries: Mapping[str, Sequence[Any]], origin: Origin) -> Iterat
     for kind, catalog in registry.CATALOGS.items():
         catalog.register(entries.get(kind, ()), origin)
     own = {entry.name: (_guarded(entry, origin), origin) for entry in entries.get("grids", ())}
-    grids.JOINED.update(own)
+    grids.PLUGIN_GRIDS.update(own)
     registry.PLUGINS.append(origin)
     try:
         yield
@@ -134,7 +134,7 @@ def _in_catalogs(entries: Mapping[str, Sequence[Any]], origin: Origin) -> Iterat
         for catalog in registry.CATALOGS.values():
             catalog.unregister(origin)
         for name in own:
-            del grids.JOINED[name]
+            del grids.PLUGIN_GRIDS[name]
 
 
 def _guarded(entry: Grid, origin: Origin) -> Grid:

@@ -168,9 +168,9 @@ class LoaderBench:
         from pipelines.building import parse, reads
 
         if request.plugins:
-            from bench.grid.plugins import joined
+            from bench.grid.plugins import registered
 
-            self._plugins.enter_context(joined(request.plugins))
+            self._plugins.enter_context(registered(request.plugins))
         self._device = device = torch.device(request.device)
         images = pipelines.load(request.source, request.data_dir).train
         variant = parse(request.pipeline)  # imports its library

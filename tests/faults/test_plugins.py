@@ -47,7 +47,7 @@ def _no_entry_stays(machine: None) -> Iterator[None]:
     known = set(registry.CATALOGS["architectures"].entries)
     yield
     assert set(registry.CATALOGS["architectures"].entries) == known
-    assert not grids.JOINED
+    assert not grids.PLUGIN_GRIDS
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -40,7 +40,7 @@ def problem(data: Any = BALANCED, **cell: Any) -> str:
 
 
 @contextmanager
-def joined(catalog: Catalog[Any], *entries: Any) -> Iterator[None]:
+def registered(catalog: Catalog[Any], *entries: Any) -> Iterator[None]:
     origin = Origin(name="mine.py", digest="0", place="/mine.py")
     catalog.register(entries, origin)
     try:
@@ -78,7 +78,7 @@ def test_a_batch_is_no_larger_than_the_training_set(
 )
 def test_ops_that_do_not_fit_get_the_same_sentence_in_all_pipelines(pipeline: str) -> None:
     policy = Augmentation(name="big_cutout", ops=[Cutout(size=33)])
-    with joined(augmentations.catalog, policy):
+    with registered(augmentations.catalog, policy):
         message = problem(augmentation="big_cutout", pipeline=pipeline)
     fitting = "Cutout(size=33) does not fit images of 32 x 32 pixels: its size is at most 31"
     assert message == fitting
@@ -144,7 +144,7 @@ def fails(logits_BK: torch.Tensor) -> torch.Tensor:
     ],
 )
 def test_a_net_gives_logits_or_is_refused(change: Callable[..., Any], message: str) -> None:
-    with joined(architectures.catalog, made_net(change)):
+    with registered(architectures.catalog, made_net(change)):
         assert problem(architecture="mine") == message
 
 
@@ -163,7 +163,7 @@ def test_a_net_that_ends_its_process_is_refused_and_others_are_tried(
     monkeypatch.setattr(process, "SILENCE_S", 1.0)
     monkeypatch.setattr(process, "LOOK_S", 0.1)
     feasible, nets = Feasibility(BALANCED), (made_net(ends), replace(made_net(id), name="other"))
-    with joined(architectures.catalog, *nets):
+    with registered(architectures.catalog, *nets):
         runs = [small_run(architecture=net.name, pipeline="native") for net in nets]
         first, second = map(feasible.problem, runs)
     feasible.close()
@@ -179,7 +179,7 @@ def test_a_net_with_other_outputs_in_evaluation_is_refused() -> None:
         module.register_forward_hook(lambda m, x, y: y if m.training else (y,))
         return module
 
-    with joined(architectures.catalog, replace(net, build=build)):
+    with registered(architectures.catalog, replace(net, build=build)):
         shape = {"classes": 10, "image_size": 32, "channels": 3, "width": 1.0, "batch_size": 64}
         message = architectures.problem("mine", **shape)
         assert message == "mine gives a tuple, wanted (64, 10)"
@@ -194,7 +194,7 @@ def test_a_net_with_other_outputs_in_evaluation_is_refused() -> None:
     ],
 )
 def test_a_plugins_net_is_tried_without_memory(change: Callable[..., Any], message: str) -> None:
-    with joined(architectures.catalog, made_net(change)):
+    with registered(architectures.catalog, made_net(change)):
         run = small_run(architecture="mine", pipeline="native")
         run = replace(run, versions=run.versions | {"architecture": "1 of mine.py 0"})
         assert Feasibility(BALANCED).problem(run) == message

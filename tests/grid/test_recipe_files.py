@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from bench.cell import Scale
 from bench.errors import UsageError
 from bench.grid.recipe_files import SHIPPED, Book, book, by_name, read, render
 from bench.recipe import DEFAULT_ORIGIN
@@ -81,7 +82,7 @@ def test_a_file_without_a_list_of_recipes_is_refused(tmp_path: Path, text: str) 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.json")), ids=lambda path: path.stem)
 def test_shipped_recipes_are_complete_and_name_their_origin(path: Path) -> None:
     entries = read(path)
-    assert path.stem in ("cpu", "full")
+    assert path.stem in get_args(Scale)
     assert path.read_text() == render(entries)
     assert len(by_name(entries)) == len(entries)
     assert all(entry.recipe.origin for entry in entries)
