@@ -140,7 +140,8 @@ class Store:
         """Writes a record atomically.
 
         An earlier record of the same run is moved to `.attempts/`, and the new one gets the next
-        `attempt` number; a skipped run does not count as an attempt.
+        `attempt` number; a skipped run does not count as an attempt. An interrupted attempt does
+        not replace a successful one and goes there itself.
 
         Raises:
             RecordError: The record is too large or invalid.
@@ -156,7 +157,9 @@ class Store:
                 attempts.add(current.attempt)
             record = replace(record, attempt=max(attempts, default=0) + 1)
             text = encode(record)
-            if current is not None:
+            if current is not None and (current.status, record.status) == ("ok", "interrupted"):
+                path = self._attempts / f"{record.run_id}.{record.attempt}.json"
+            elif current is not None:
                 kept = self._attempts / f"{record.run_id}.{current.attempt}.json"
                 write_atomically(kept, path.read_bytes())
             write_atomically(path, text)

@@ -86,6 +86,14 @@ def test_a_new_attempt_keeps_the_earlier_ones_in_order(store: Store) -> None:
     assert earlier == [(number, "crashed") for number in range(1, 12)]
 
 
+def test_an_interrupted_attempt_does_not_replace_a_successful_one(store: Store) -> None:
+    trained = store.write(made_record())
+    stopped = store.write(made_failure(status="interrupted"))
+    assert stopped.attempt == 2
+    assert store.records() == [trained]
+    assert store.write(made_record()).attempt == 3
+
+
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
