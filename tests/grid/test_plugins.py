@@ -18,7 +18,7 @@ from bench.cli import app
 from bench.grid import grids, registry
 from bench.grid import plan as planning
 from bench.grid.options import RunOptions
-from bench.grid.plugins import joined, origin_of, used
+from bench.grid.plugins import registered, origin_of, used
 from bench.machine.environment import Probe
 from bench.store.store import Store
 from pipelines import augmentations, building
@@ -48,7 +48,7 @@ def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     device_is(monkeypatch, Probe(cuda_problem="none"))
     before = set(sys.modules)
     yield
-    assert not grids.JOINED
+    assert not grids.PLUGIN_GRIDS
     assert not any(vars(catalog).get("_external") for catalog in registry.CATALOGS.values())
     for name in set(sys.modules) - before:
         if name.startswith(("team", "mine", "inverting")):
@@ -217,16 +217,16 @@ def test_a_worker_refuses_a_changed_plugin(tmp_path: Path) -> None:
     write(tmp_path, {"mine.py": net()})
     origin = origin_of("mine.py")
     places = {str(origin): origin.place}
-    with joined(places):
+    with registered(places):
         assert str(origin) in str(registry.versions(made_cell(architecture="team_net")))
     write(tmp_path, {"mine.py": net() + "\n"})
     with (
         pytest.raises(Unavailable, match=r"mine\.py cannot be used: it was changed"),
-        joined(places),
+        registered(places),
     ):
         pass
     (tmp_path / "mine.py").unlink()
-    with pytest.raises(Unavailable, match="there is no such file"), joined(places):
+    with pytest.raises(Unavailable, match="there is no such file"), registered(places):
         pass
 
 
