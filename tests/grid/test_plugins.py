@@ -18,7 +18,7 @@ from bench.cli import app
 from bench.grid import grids, registry
 from bench.grid import plan as planning
 from bench.grid.options import RunOptions
-from bench.grid.plugins import registered, origin_of, used
+from bench.grid.plugins import origin_of, registered, used
 from bench.machine.environment import Probe
 from bench.store.store import Store
 from pipelines import augmentations, building
