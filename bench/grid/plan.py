@@ -6,7 +6,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from bench.cell import AXES, FIELDS, Cell, CompileMode, Precision, Run, Scale, plugins_of
+from bench.cell import AXES, FIELDS, Cell, CompileMode, Precision, Run, Scale, decodes, plugins_of
 from bench.errors import UsageError, check_choice
 from bench.grid import grids, recipe_files, registry
 from bench.grid.grids import BUDGETS, GridConfig
@@ -24,7 +24,6 @@ from bench.store.store import Store
 from bench.text import Log, count
 from pipelines import sources
 from pipelines.catalog import UnknownName
-from pipelines.sources.tree_name import decodes
 
 if TYPE_CHECKING:
     from bench.grid.feasible import Feasibility

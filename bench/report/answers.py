@@ -87,7 +87,12 @@ def answers(
     drafts = [quickest] if quickest else []
     if outcomes:
         alike = [outcome for outcome in outcomes if not outcome.key.differs] or outcomes
-        drafts += [_by_factor(alike, asked) for asked in ASKED[len(drafts) :]]
+        per_batch = {one.cell.pipeline for one in alike if one.row["draws"]}  # draw less
+        rivals = [one for one in alike if one.cell.pipeline not in per_batch] or alike
+        drafts += [
+            _by_factor(rivals if asked.factor == "pipeline" else alike, asked)
+            for asked in ASKED[len(drafts) :]
+        ]
         drafts.append(_best_cell(outcomes))
     largest = [max(p.values(), default=1.0) for _, p in drafts]
     factors = [after / p if p else 1.0 for p, after in zip(largest, holm(largest), strict=True)]
@@ -251,7 +256,7 @@ def _by_loaders(loaders: LoadersRecord) -> Draft | None:
     None unless two pipelines or more have trusted speeds at a size.
     """
     sizes: dict[int, dict[str, tuple[float, ...]]] = defaultdict(dict)
-    done = [series for series in loaders.series if series.measured and not series.differs]
+    done = [series for series in loaders.series if series.measured and not series.apart]
     decoding = len({series.pipeline for series in done if series.reads == "files"}) > 1
     measured = [series for series in done if (series.reads == "files") is decoding]
     for series in measured:

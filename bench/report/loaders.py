@@ -44,14 +44,14 @@ COMMON = ("source", "scale", "device", "precision", "augmentation")
 
 
 def rows(record: LoadersRecord) -> list[Row]:
-    """One row per series, sorted by batch size and speed; untrusted and failed ones last."""
+    """One row per series, sorted by batch size and speed; unranked and failed ones last."""
     placed = ranks(record.series)
     return sorted((_row(record, series, placed) for series in record.series), key=_order)
 
 
 def _order(row: Row) -> tuple[Any, ...]:
     speed = row["images_per_s"]
-    doubts = bool(row["differs"]), not row["trusted"], row["status"] != "ok"
+    doubts = is_apart(row), not row["trusted"], row["status"] != "ok"
     place = row["batch_size"], speed is None, row["reads"] != "files", *doubts
     return *place, -(speed or 0), row["pipeline"]
 
@@ -92,6 +92,11 @@ def _row(record: LoadersRecord, series: Series, placed: Mapping[tuple[str, int],
     }
 
 
+def is_apart(row: Row) -> bool:
+    """Whether the row's pipeline does other work by the policy's name, as `Series.apart`."""
+    return bool(row["differs"]) or row["draws"].startswith("per batch")
+
+
 def title(record: LoadersRecord) -> str:
     """Machine, source and settings that all rows share."""
     environment, (height, width) = record.environment, record.image_size
@@ -120,8 +125,11 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
             f"{suspect}. These have no rank, as they may be faster than measured: measure again on "
             "a quiet machine."
         )
-    if any(row["differs"] for row in found):
-        yield "Pipelines with another op of the same name have no rank; notes say what differs."
+    if any(map(is_apart, found)):
+        yield (
+            "Pipelines with another op of the same name, or with one random draw per batch, have "
+            "no rank; notes say what differs."
+        )
     if any(row["disturbed"] and not row["timing_suspect"] for row in found):
         yield 'Disturbed repeats are left out: "3 of 5" used three of five.'
     if any(row["repeats"] < LEAST_REPEATS for row in ranked):

@@ -137,6 +137,11 @@ class Series:
         return max(0.0, (self.first_batch_s or 0.0) - warm_s)
 
     @property
+    def apart(self) -> bool:
+        """Whether it does other work by the policy's name: ops of its own, or a draw per batch."""
+        return bool(self.differs) or any(kind != "per sample" for kind in self.draws.values())
+
+    @property
     def shared_draws(self) -> str:
         """ "per sample", or the ops that draw once per batch; "" if unknown."""
         shared = [op for op, kind in self.draws.items() if kind != "per sample"]
@@ -199,7 +204,7 @@ def ranks(series: Sequence[Series]) -> dict[tuple[str, int], str]:
     Untrusted speeds count as possibly higher than measured, since a disturbance only slows down.
     """
     found: dict[tuple[str, int], str] = {}
-    measured = [one for one in series if one.measured and not one.differs]
+    measured = [one for one in series if one.measured and not one.apart]
     for equal in {(one.batch_size, one.reads) for one in measured}:
         here = [one for one in measured if (one.batch_size, one.reads) == equal]
         good = [one for one in here if one.times_trusted]

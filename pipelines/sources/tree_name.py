@@ -94,11 +94,6 @@ def parse(name: str) -> TreeName:
     return parsed
 
 
-def decodes(name: str) -> bool:
-    """Whether a source's name asks for decoding its files in each epoch."""
-    return name.startswith(PREFIX) and parse(name).decode
-
-
 def with_options(
     name: str, *, image_size: int | None = None, decode: bool = False, skip_bad: bool = False
 ) -> str:

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from bench.report.answers import answers
 from bench.report.loaders import render, rows, write_tables
 from bench.store.loaders_record import LEAST_REPEATS, spans_of
 from bench.store.store import Store
@@ -92,6 +93,16 @@ def test_per_batch_draws_are_named() -> None:
     assert series.shared_draws == "per batch: MixUp"
     assert made_series("one", draws={}).shared_draws == "per sample"
     assert lost_series("one", "crashed", "boom").shared_draws == ""
+
+
+def test_a_pipeline_that_draws_once_per_batch_is_neither_ranked_nor_an_answer() -> None:
+    shared = made_series("shared", 900, 910, 920, draws={"Crop": "per batch"})
+    record = made_loaders(made_series("a", 100, 101, 102), shared, made_series("b", 10, 11, 12))
+    assert {row["pipeline"]: row["rank"] for row in rows(record)} == {
+        "a": "1", "b": "2", "shared": None,
+    }  # fmt: skip
+    assert "one random draw per batch, have no rank" in render(record, "md")
+    assert answers([], loaders=record)[0].entry == "a"
 
 
 def test_a_failed_series_keeps_its_repeats_without_rank_and_values() -> None:

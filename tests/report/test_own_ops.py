@@ -55,6 +55,15 @@ def test_other_ops_are_no_level_of_a_factor_and_never_the_best() -> None:
     assert "\x1b[1m" in text
 
 
+def test_a_pipeline_that_draws_once_per_batch_is_no_rival_in_speed() -> None:
+    shared = [
+        dataclasses.replace(run, augmentation_draws={"Crop": "per batch"})
+        for run in pipeline("torchvision_batch", 900.0)
+    ]
+    assert answers([*shared, *RECORDS])[0].entry == "native"
+    assert answers(shared)[0].entry == "torchvision_batch"
+
+
 def test_who_reads_an_array_is_not_ranked_with_those_that_decode_the_same_files() -> None:
     def run(name: str, images_per_s: float, reads: str, source: str) -> list[Record]:
         record = {"reads": reads}
@@ -93,7 +102,7 @@ def test_tables_say_what_differs(form: str) -> None:
         ("kornia[own]", None),
     ]
     sketch, *_ = pipelines_alone(comparisons(RECORDS, record)[0])
-    assert "With another op of the same name: kornia[own]." in sketch.caption
+    assert "Other work by the same name, not ranked: kornia[own]." in sketch.caption
     assert not any("kornia" in answer.entry for answer in answers([], loaders=record))
 
 

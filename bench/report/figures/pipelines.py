@@ -13,7 +13,7 @@ from bench.report.figures import style
 from bench.report.figures.comparison import Comparison, by_axes, levels
 from bench.report.figures.heatmaps import heat_map
 from bench.report.figures.style import Outcomes
-from bench.report.loaders import rows, suspect_count
+from bench.report.loaders import is_apart, rows, suspect_count
 from bench.report.matrix import mean_over_cells
 from bench.report.render import SUSPECT, Row
 from bench.store.loaders_record import LoadersRecord
@@ -160,7 +160,7 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
         if row not in found
     ]
     interrupted = sum(row["status"] == "interrupted" for row in found)
-    own = ", ".join(dict.fromkeys(row["pipeline"] for row in found if row["differs"]))
+    own = ", ".join(dict.fromkeys(row["pipeline"] for row in found if is_apart(row)))
     hollow = [suspect_count(found), f"{interrupted} interrupted" * bool(interrupted)]
     colours = style.cycle(list(dict.fromkeys(row["pipeline"] for row in found)), style.PALETTE)
     cells = by_axes(comparison.outcomes, "pipeline")
@@ -185,7 +185,7 @@ def pipelines_alone(comparison: Comparison) -> Iterator[style.Sketch]:
                 caption=f"Without a net, median of the repeats; {caption.format(usual)}. "
                 f"{style.shown_name(loaders.augmentation)}, {loaders.precision}."
                 + (f" Hollow: {', '.join(filter(None, hollow))}." if any(hollow) else "")
-                + (f" With another op of the same name: {own}." if own else "")
+                + (f" Other work by the same name, not ranked: {own}." if own else "")
                 + (f" Without a measurement: {', '.join(failed)}." if failed else ""),
                 figure=bars(shown, colours, gids)
                 if x == SIZE and one_size
