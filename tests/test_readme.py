@@ -16,6 +16,7 @@ from architectures import Architecture, Spec
 from bench.cli import app
 from bench.grid.grids import BUDGETS
 from bench.report.columns import COLUMNS
+from bench.report.matrix import build
 from bench.store.groups import groups
 from bench.store.loaders_record import read_loaders
 from bench.store.store import Store
@@ -94,6 +95,19 @@ def test_the_speeds_of_loaders_are_those_of_their_record(case: str, batch_size: 
         found = re.search(rf"{words} ([\d,]+)", texts[1])
         assert int(found[1].replace(",", "")) == round(record.images_per_s[name][batch_size]), name
         assert all(each.times_trusted for each in record.series if each.pipeline == name)
+
+
+def test_the_costs_of_randaugment_are_those_of_their_records() -> None:
+    page = (ROOT / "docs" / "measuring.md").read_text(encoding="utf-8")
+    loaders = read_loaders(REFERENCE / "amd-epyc-2-cores_cifar10-randaugment_cpu").images_per_s
+    found = build(Store(first_experiment.REFERENCE).records()).outcomes
+    scores = {one.cell.pipeline: one.row for one in found if one.cell.augmentation == "randaugment"}
+    rows = re.findall(r"^\| `(.+)` \| (\d+) \| (.+) \|$", page, re.MULTILINE)
+    assert {pipeline for pipeline, *_ in rows} == set(loaders)
+    for pipeline, images_per_s, accuracy in rows:
+        assert int(images_per_s) == round(loaders[pipeline][512])
+        if row := scores.get(pipeline):
+            assert accuracy == f"{100 * row['accuracy']:.2f} ± {100 * row['accuracy_sd']:.2f}"
 
 
 def test_the_table_of_the_first_experiment_is_made_from_its_records() -> None:
