@@ -322,6 +322,9 @@ class Forked(Generic[QuestionT, AnswerT]):
     def _serve(self, pipe: "Connection[Any, Any]") -> None:
         self._pipe.close()  # so that it ends with its parent
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if torch := sys.modules.get("torch"):
+            # A fork loses torch's threads; two threads that notice at once end the process.
+            torch.set_num_threads(1)
         with suppress(EOFError):
             while True:
                 pipe.send(self._function(pipe.recv()))

@@ -139,7 +139,6 @@ class Feasibility:
         except Exception:  # noqa: BLE001 - a net raises anything; some can't be counted
             if from_plugin:
                 return "", None
-            torch.set_num_threads(1)  # a fork has lost the threads of OpenMP
             problem = architectures.problem(cell.architecture, **shape, batch_size=cell.batch_size)
             return problem, None
         return "", work.equivalent_flops(cell.precision)
