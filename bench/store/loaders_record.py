@@ -139,7 +139,7 @@ class Series:
     @property
     def apart(self) -> bool:
         """Whether it does other work by the policy's name: ops of its own, or a draw per batch."""
-        return bool(self.differs) or any(kind != "per sample" for kind in self.draws.values())
+        return bool(self.differs) or self.shared_draws.startswith("per batch")
 
     @property
     def shared_draws(self) -> str:
