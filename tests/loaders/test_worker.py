@@ -58,11 +58,11 @@ def test_a_worker_counts_whole_batches_across_epochs() -> None:
     quick = answer(bench, Measure(seconds=1e-9))
     assert isinstance(quick, Measured), quick
     assert quick.repeat.images == 8 * worker.MIN_BATCHES
-    longer = answer(bench, Measure(seconds=0.05))
+    longer = answer(bench, Measure(seconds=1.1))  # shares of the CPU need a second
     assert isinstance(longer, Measured)
     repeat = longer.repeat
     assert repeat.images % 8 == 0
-    assert repeat.images / repeat.images_per_s >= 0.05
+    assert repeat.images / repeat.images_per_s >= 1.1
     assert repeat.images_per_s * repeat.batch_s == pytest.approx(8)
     assert longer.memory.host_gib is not None
     assert 0 <= longer.memory.host_gib < 1
