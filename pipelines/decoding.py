@@ -22,7 +22,7 @@ from pipelines.batch_memory import BatchMemory
 from pipelines.catalog import Unavailable
 from pipelines.options import NVJPEG, READ_AHEAD, THREADS, usable_cores
 from pipelines.sources.base import Images
-from pipelines.sources.decode import MAX_PIXELS, central_square, read_listed
+from pipelines.sources.decode import MAX_PIXELS, central_square, open_plain, read_listed
 from pipelines.sources.measures import Bytes
 
 AHEAD, MAX_THREADS = 2, 256
@@ -195,7 +195,7 @@ class NvjpegDecoder(Decoder):
         """The bytes (N,) of a file for nvJPEG, or the decoded image (H, W, C)."""
         path = self._files[index]
         with suppress(OSError):
-            data = bytearray(path.read_bytes())
+            data = read_bytes(path)
             if is_common_jpeg(data) and is_whole_and_upright(data):
                 return torch.frombuffer(data, dtype=torch.uint8)
         image_HWC = torch.from_numpy(read(path, self._size).copy())
@@ -275,7 +275,7 @@ def read(
         SourceError: It can't be read; the message names it.
     """
     try:
-        data = bytearray(path.read_bytes())
+        data = read_bytes(path)
         if not is_common_jpeg(data):
             return read_listed(path.parent, path, size)
         image_CHW = decode(data)
@@ -289,6 +289,12 @@ def read(
         square_1CHW, (size, size), mode="bilinear", antialias=True
     )
     return resized_1CHW[0].permute(1, 2, 0).expand(-1, -1, 3).numpy()
+
+
+def read_bytes(path: Path) -> bytearray:
+    """The content of a file, as `open_plain` opens it."""
+    with open_plain(path) as file:
+        return bytearray(file.read())
 
 
 def is_common_jpeg(data: bytearray) -> bool:

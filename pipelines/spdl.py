@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pipelines.base import Library, Request
 from pipelines.catalog import Unavailable
-from pipelines.decoding import LibraryReader, is_common_jpeg, is_whole_and_upright
+from pipelines.decoding import LibraryReader, is_common_jpeg, is_whole_and_upright, read_bytes
 from pipelines.libraries import missing, require
 from pipelines.native import NATIVE, NativePipeline
 from pipelines.options import READER_OPTIONS
@@ -77,7 +77,7 @@ class Reader(LibraryReader):
 
     def _read(self, path: Path) -> Bytes:
         try:
-            data = bytearray(path.read_bytes())
+            data = read_bytes(path)
             if is_common_jpeg(data) and is_whole_and_upright(data):
                 packets = self._io.demux_image(bytes(data))
                 frames = self._io.decode_packets(packets, filter_desc=self._filter)

@@ -1,7 +1,7 @@
 """Inputs of DALI: an array in memory, or image files decoded each epoch.
 
-DALI decodes what is left of a cut file without an error, so files are compared with what they were
-after they have been read.
+DALI decodes what is left of a cut file without an error, and some spoiled files crash the process.
+So files that have changed since the start are refused, before and after DALI has read them.
 """
 
 import math
@@ -22,7 +22,7 @@ from pipelines.dali_ops.plan import Plan
 from pipelines.ops import Crop
 from pipelines.options import usable_cores
 from pipelines.sources.base import Images, SourceError
-from pipelines.sources.decode import read_listed
+from pipelines.sources.decode import open_plain, read_listed
 from pipelines.sources.errors import listed
 
 # The first bytes of files in the formats that DALI decodes: their last bytes, or "" if unknown.
@@ -102,8 +102,6 @@ class ArrayFeed(Feed):
 class FileFeed(Feed):
     """Names of files, which DALI reads and decodes on all cores.
 
-    Files are checked at the start, and again after they were read if they have changed.
-
     The result is that of `sources.decode`: upright RGB, the largest central square, resized with
     antialiasing and rounded to bytes.
     """
@@ -120,25 +118,23 @@ class FileFeed(Feed):
             check_file(path)
 
     def check(self, index_B: Tensor) -> None:
-        """Decodes those of the files that have changed.
-
-        Raises:
-            SourceError: A file is broken.
-        """
+        """Raises a `SourceError` if one of the files has changed."""
         for index in index_B.tolist():
             path = self._files[index]
-            state = size_and_time(path)
-            if state != self._states[index]:
+            if size_and_time(path) != self._states[index]:
                 read_once(path)
-                self._states[index] = state
+                raise SourceError(f"{path} has changed since dali first read it: start again")
 
     def batch(self, index_B: Tensor) -> Any:
+        self.check(index_B)
         return [self._names[index] for index in index_B.tolist()]
 
     def images(self, operators: Operators, fed: Any) -> Any:
         return decoded(operators, fed, self._size)
 
     def explain(self, index_N: Tensor, error: Exception) -> Exception:
+        if isinstance(error, SourceError):
+            return error
         files = [self._files[index] for index in index_N.tolist()]
         try:
             for path in files:
@@ -199,7 +195,7 @@ def magic_of(head: bytes) -> bytes | None:
 def ends(path: Path) -> tuple[bytes, bytes]:
     """The first and last 16 bytes of a file; empty if it can't be read."""
     try:
-        with path.open("rb", buffering=0) as file:
+        with open_plain(path) as file:
             head = file.read(16)
             file.seek(-min(16, len(head)), os.SEEK_END)
             return head, file.read(16)

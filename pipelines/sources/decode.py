@@ -2,10 +2,12 @@
 
 import errno
 import os
+import stat
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -72,7 +74,7 @@ def read_image(path: Path, image_size: int) -> Bytes:
         Exception: Pillow can't read the file.
         ValueError: More than `MAX_PIXELS` pixels, or pixels with an unknown range.
     """
-    with Image.open(path, formats=formats()) as image:
+    with open_plain(path) as file, Image.open(file, formats=formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(
                 f"{image.width}x{image.height} pixels are more than {MAX_PIXELS / 1e6:.0f} million"
@@ -88,6 +90,23 @@ def read_image(path: Path, image_size: int) -> Bytes:
     left, top, side = central_square(*rgb.size)
     square = rgb.crop((left, top, left + side, top + side))
     return np.asarray(square.resize((image_size, image_size), Image.Resampling.BILINEAR))
+
+
+def open_plain(path: Path) -> BinaryIO:
+    """Opens a file for reading; never waits for a pipe.
+
+    Raises:
+        OSError: It can't be opened, or is not a regular file or a link to one.
+    """
+    return open(path, "rb", opener=_open_plain)
+
+
+def _open_plain(path: str, flags: int) -> int:
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a plain file", path)
+    return descriptor
 
 
 def central_square(width: int, height: int) -> tuple[int, int, int]:

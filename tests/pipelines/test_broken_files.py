@@ -44,6 +44,12 @@ def replace_by_folder(path: Path) -> None:
     path.mkdir()
 
 
+def replace_by_pipe(path: Path) -> None:
+    """What waits for a writer when it is opened."""
+    path.unlink()
+    os.mkfifo(path)
+
+
 FAULTS: dict[str, Callable[[Path], object]] = {
     "cut": lambda path: os.truncate(path, path.stat().st_size // 2),
     "empty": lambda path: os.truncate(path, 0),
@@ -51,8 +57,9 @@ FAULTS: dict[str, Callable[[Path], object]] = {
     "text": lambda path: path.write_text("no image at all"),
     "gone": Path.unlink,
     "folder": replace_by_folder,
+    "pipe": replace_by_pipe,
 }
-QUICK = ("cut", "spoiled")
+QUICK = ("cut", "spoiled", "pipe")
 
 
 @pytest.fixture
@@ -107,6 +114,19 @@ def test_a_file_that_breaks_in_an_epoch_is_named(variant: str, fault: str, image
     assert time.monotonic() - started < WITHIN_S
 
 
+@pytest.mark.parametrize("variant", [each for each in VARIANTS if each.startswith("dali")])
+@pytest.mark.parametrize("taken", [1, FILES // BATCH - 1], ids=["before dali reads it", "after"])
+def test_dali_refuses_a_file_that_has_changed(variant: str, taken: int, images: Images) -> None:
+    """It may be one whose data crash DALI, and neither DALI nor Pillow may say so."""
+    with build(variant, images) as pipeline:
+        batches, broken = pipeline.epoch(0), last_file(pipeline, images)
+        for _ in range(taken):
+            next(batches)
+        os.utime(broken, (0, 0))
+        with pytest.raises(SourceError, match=rf"^{broken} has changed since dali first read it"):
+            list(batches)
+
+
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_slow_disk_only_takes_longer(
@@ -157,6 +177,7 @@ def break_often(variant: str, folder: Path) -> None:
                 list(pipeline.epoch(0))
         if files[FILES // 2].is_dir():
             files[FILES // 2].rmdir()
+        files[FILES // 2].unlink(missing_ok=True)  # the pipe would wait for a reader
         files[FILES // 2].write_bytes(whole)
 
 
