@@ -284,7 +284,8 @@ def read(
     left, top, side = central_square(image_CHW.shape[2], image_CHW.shape[1])
     square_HWC = image_CHW.permute(1, 2, 0).numpy()[top : top + side, left : left + side]
     # NumPy makes the copy, as torch would start threads of its own in each of ours.
-    square_1CHW = torch.from_numpy(np.ascontiguousarray(square_HWC)).permute(2, 0, 1)[None]
+    square_1HWC = torch.from_numpy(np.ascontiguousarray(square_HWC))[None]
+    square_1CHW = square_1HWC.permute(0, 3, 1, 2)  # channels last, and so is what it is resized to
     resized_1CHW = functional.interpolate(
         square_1CHW, (size, size), mode="bilinear", antialias=True
     )

@@ -55,7 +55,8 @@ class Kernels:
     Separate graphs, so that offsets are computed per row and per column, not per pixel.
 
     Args:
-        locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers.
+        locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers; as
+            `locating_values` if `values_together`.
         render: (images (B, C, H, W) to write into or None, source (N, H, W, C), draws, tables,
             *located) to images (B, C, H, W).
         mix: (images, weights (B,), draws) to images and own shares (B,).
@@ -80,7 +81,10 @@ def draws_of(op: Op) -> int:
 @cache
 def kernels(program: Program) -> Kernels:
     """The functions of a program, built once per process."""
-    locate, render, mix = locating(program), rendering(program), mixing(program)
+    together = values_together(program)
+    locate = locating_values(program) if together else locating(program)
+    render = rendering_values(program) if together else rendering(program)
+    mix = mixing(program)
     if program.compile:
         locate, mix = compiled(locate), compiled(mix)
     return Kernels(locate=locate, render=delivering(program, render), mix=mix)
@@ -95,7 +99,7 @@ def locating(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]
         start = moves.identity(len(index_B), program.height, program.width, index_B.device)
         places = moves.trace(program.leading, start, u_BK[:, :count])
         rows_BH = index_B[:, None] * program.height + places.rows_BH
-        covers = [part for cover in places.covers for part in cover]
+        covers = moves.covers_of(places)
         return rows_BH * (program.width * channels), places.columns_BW * channels, *covers
 
     return locate
@@ -123,8 +127,6 @@ def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[...,
 
 def rendering(program: Program) -> Callable[..., Tensor]:
     """A function that renders images (B, C, H, W) in new memory."""
-    if program.channels_last and not program.following:
-        return rendering_pixels(program)
     if program.channels_last and program.writes and program.fresh and in_lines(program):
         return rendering_lines(program)
     used = sum(map(draws_of, program.leading))
@@ -158,11 +160,39 @@ def rendering(program: Program) -> Callable[..., Tensor]:
     return render
 
 
-def rendering_pixels(program: Program) -> Callable[..., Tensor]:
-    """As `rendering`, with a pixel's channels read and written together.
+def values_together(program: Program) -> bool:
+    """Whether a row is read and written value by value, its channels together.
 
-    With channels_last on both sides, this halves the time on a CPU.
+    With channels_last on both sides, this takes a third of the time on a CPU.
     """
+    return program.channels_last and not program.following
+
+
+def locating_values(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    """As `locating`, with columns, mean and std for each value of a row, ready to be read in turn.
+
+    Returns:
+        A function that returns rows (B, H), columns (B, W, C), mean and std (W, C), and covers of
+        rows (B, H) and columns (B, W, C).
+    """
+    locate = locating(program)
+
+    def locate_values(index_B: Tensor, u_BK: Tensor) -> tuple[Tensor, ...]:
+        row_BH, column_BW, *covers = locate(index_B, u_BK)
+        channel_C = torch.arange(len(program.mean), device=index_B.device)
+        norms = [
+            chosen(values, channel_C).expand(program.width, -1).contiguous()
+            for values in (program.mean, program.std)
+        ]
+        for at, cover_BW in enumerate(covers[1::2]):
+            covers[2 * at + 1] = cover_BW[..., None].expand(-1, -1, len(channel_C)).contiguous()
+        return row_BH, column_BW[..., None] + channel_C, *norms, *covers
+
+    return locate_values
+
+
+def rendering_values(program: Program) -> Callable[..., Tensor]:
+    """As `rendering`, given what `locating_values` locates."""
     paints = moves.paints(program.leading)
 
     def render(
@@ -170,15 +200,15 @@ def rendering_pixels(program: Program) -> Callable[..., Tensor]:
         u_BK: Tensor,
         tables: tuple[Tensor | None, ...],
         row_BH: Tensor,
-        column_BW: Tensor,
+        column_BWC: Tensor,
+        mean_WC: Tensor,
+        std_WC: Tensor,
         *covers: Tensor,
     ) -> Tensor:
-        channel_C = torch.arange(len(program.mean), device=row_BH.device)
-        mean_C, std_C = chosen(program.mean, channel_C), chosen(program.std, channel_C)
-        place_BHWC = row_BH[:, :, None, None] + column_BW[:, None, :, None] + channel_C
+        place_BHWC = row_BH[:, :, None, None] + column_BWC[:, None]
         x_BHWC = source_NHWC.view(-1)[place_BHWC].to(torch.float32)
-        x_BHWC = moves.painted(x_BHWC, paints, covers, mean_C)
-        return ((x_BHWC - mean_C) / std_C).to(program.dtype).permute(0, 3, 1, 2)
+        x_BHWC = moves.painted(x_BHWC, paints, covers, mean_WC)
+        return ((x_BHWC - mean_WC) / std_WC).to(program.dtype).permute(0, 3, 1, 2)
 
     return render
 
@@ -209,7 +239,7 @@ def rendering_lines(program: Program) -> Callable[..., Tensor]:
         x_BHWC = lines(first, x_BHWC, u_BK[:, :used], places.rows_BH, places.columns_BW)
         channel_C = torch.arange(len(program.mean), device=device)
         mean_C, std_C = chosen(program.mean, channel_C), chosen(program.std, channel_C)
-        covers = [part for cover in places.covers for part in cover]
+        covers = moves.covers_of(places)
         x_BHWC = moves.painted(x_BHWC, paints, covers, mean_C)
         return ((x_BHWC - mean_C) / std_C).to(program.dtype).permute(0, 3, 1, 2)
 

@@ -90,17 +90,25 @@ def paints(ops: Sequence[Op]) -> list[Paint]:
     return [paint for paint in found if paint is not None]
 
 
+def covers_of(places: Places) -> list[Tensor]:
+    """Covered rows (B, H) and columns (B, W) in turn, 1 or 0 in float32, which CPUs vectorise."""
+    return [part.to(torch.float32) for cover in places.covers for part in cover]
+
+
 def painted(
     x_BHWC: Tensor, paints: Sequence[Paint], covers: Sequence[Tensor], mean: Tensor | float
 ) -> Tensor:
-    """Images in 0..255 with covers painted, given as rows and columns in turn.
+    """Images in 0..255 with covers painted.
 
-    `mean` is that of all channels (C,) or of one.
+    Args:
+        covers: Rows (B, H) and columns (B, W), or (B, W, C), in turn, as `covers_of` gives them.
+        mean: That of all channels, (C,) or (W, C), or of one.
     """
-    for paint, rows_BH, columns_BW in zip(paints, covers[::2], covers[1::2], strict=True):
-        either = rows_BH[:, :, None, None], columns_BW[:, None, :, None]
-        covered_BHW1 = either[0] | either[1] if paint.border else either[0] & either[1]
-        x_BHWC = torch.where(covered_BHW1, mean if paint.mean else 0.0, x_BHWC)
+    for paint, rows_BH, columns in zip(paints, covers[::2], covers[1::2], strict=True):
+        columns_BWC = columns if columns.ndim == 3 else columns[..., None]
+        times_BHWC = rows_BH[:, :, None, None] + columns_BWC[:, None]
+        covered_BHWC = times_BHWC > (0.5 if paint.border else 1.5)
+        x_BHWC = torch.where(covered_BHWC, mean if paint.mean else 0.0, x_BHWC)
     return x_BHWC
 
 
@@ -110,7 +118,7 @@ def move(op: Op, x_BHWC: Tensor, u_BK: Tensor, mean: Sequence[float]) -> Tensor:
     places = trace([op], identity(batch, height, width, x_BHWC.device), u_BK)
     batch_B11 = torch.arange(batch, device=x_BHWC.device)[:, None, None]
     moved = x_BHWC[batch_B11, places.rows_BH[:, :, None], places.columns_BW[:, None, :]]
-    covers = [part for cover in places.covers for part in cover]
+    covers = covers_of(places)
     planes = [
         painted(moved[..., i : i + 1], paints([op]), covers, mean[i]) for i in range(len(mean))
     ]
