@@ -33,15 +33,14 @@ class Edit:
         apply: (op, images (B, H, W, C) float32 in 0..255, draws (B, draws)) to images; the table
             comes last if there is one.
         table: (op, (height, width, channels)) to a lookup table, made once.
-        lines: As `apply`, with two more arguments: the rows (B, H) and columns (B, W) of the result
-            to compute, int64. Faster on a CPU if a pixel's channels are adjacent in memory; rounds
-            differently.
+        places: For an op that interpolates between pixels, in rows and columns: (op, height, width,
+            draws) to their source rows (B, H) and columns (B, W), float32 and inside the image.
     """
 
     draws: int | Callable[..., int]
     apply: Callable[..., Tensor]
     table: Callable[..., Tensor] | None = None
-    lines: Callable[..., Tensor] | None = None
+    places: Callable[..., tuple[Tensor, Tensor]] | None = None
 
 
 def between(u: Tensor, low: float, high: float) -> Tensor:
@@ -122,22 +121,6 @@ def bilinear(x_BHWC: Tensor, rows: Tensor, columns: Tensor, *, black_outside: bo
     return torch.stack(totals, dim=1).permute(0, 2, 3, 1)
 
 
-def bilinear_lines(x_BHWC: Tensor, rows_BH: Tensor, columns_BW: Tensor) -> Tensor:
-    """As `bilinear` inside the images, whole lines first, then pixels within them."""
-    batch, height, width, channels = x_BHWC.shape
-    batch_B1 = torch.arange(batch, device=x_BHWC.device)[:, None]
-    top_BH, below_BH, down_BH = neighbours(rows_BH, height)
-    lines_BHN = x_BHWC.view(batch, height, width * channels)
-    top_BHN, below_BHN = lines_BHN[batch_B1, top_BH], lines_BHN[batch_B1, below_BH]
-    x_BHWC = (top_BHN + (below_BHN - top_BHN) * down_BH[:, :, None]).view(x_BHWC.shape)
-    left_BW, right_BW, across_BW = neighbours(columns_BW, width)
-    line_H1 = torch.arange(height, device=x_BHWC.device)[:, None]
-    place_B11 = batch_B1[:, :, None]
-    left_BHWC = x_BHWC[place_B11, line_H1, left_BW[:, None, :]]
-    right_BHWC = x_BHWC[place_B11, line_H1, right_BW[:, None, :]]
-    return left_BHWC + (right_BHWC - left_BHWC) * across_BW[:, None, :, None]
-
-
 def neighbours(places: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """The indices around float positions in 0..size - 1, and the distance from the first."""
     before = places.floor()
@@ -198,15 +181,6 @@ def random_resized_crop(op: RandomResizedCrop, x_BHWC: Tensor, u_BK: Tensor) -> 
     return bilinear(x_BHWC, rows, columns, black_outside=False)
 
 
-def resized_lines(
-    op: RandomResizedCrop, x_BHWC: Tensor, u_BK: Tensor, rows_BH: Tensor, columns_BW: Tensor
-) -> Tensor:
-    """See `Edit.lines`."""
-    height, width = x_BHWC.shape[1:3]
-    rows, columns = resized_rectangle(op, height, width, u_BK)
-    return bilinear_lines(x_BHWC, rows.gather(1, rows_BH), columns.gather(1, columns_BW))
-
-
 def resized_rectangle(
     op: RandomResizedCrop, height: int, width: int, u_BK: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -264,5 +238,7 @@ EDITS: dict[type[Op], Edit] = {
     Grayscale: Edit(draws=1, apply=grayscale),
     Solarize: Edit(draws=1, apply=solarize),
     GaussianBlur: Edit(draws=1, apply=gaussian_blur),
-    RandomResizedCrop: Edit(draws=2 * TRIES + 2, apply=random_resized_crop, lines=resized_lines),
+    RandomResizedCrop: Edit(
+        draws=2 * TRIES + 2, apply=random_resized_crop, places=resized_rectangle
+    ),
 }

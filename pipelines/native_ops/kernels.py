@@ -55,8 +55,8 @@ class Kernels:
     Separate graphs, so that offsets are computed per row and per column, not per pixel.
 
     Args:
-        locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers; as
-            `locating_values` if `values_together`.
+        locate: (indices (B,), draws (B, K)) to flat offsets of rows and columns, and covers; or
+            what `locating_values` or `locating_lines` returns.
         render: (images (B, C, H, W) to write into or None, source (N, H, W, C), draws, tables,
             *located) to images (B, C, H, W).
         mix: (images, weights (B,), draws) to images and own shares (B,).
@@ -81,9 +81,12 @@ def draws_of(op: Op) -> int:
 @cache
 def kernels(program: Program) -> Kernels:
     """The functions of a program, built once per process."""
-    together = values_together(program)
-    locate = locating_values(program) if together else locating(program)
-    render = rendering_values(program) if together else rendering(program)
+    if in_lines(program):
+        locate, render = locating_lines(program), rendering_lines(program)
+    elif values_together(program):
+        locate, render = locating_values(program), rendering_values(program)
+    else:
+        locate, render = locating(program), rendering(program)
     mix = mixing(program)
     if program.compile:
         locate, mix = compiled(locate), compiled(mix)
@@ -127,8 +130,6 @@ def delivering(program: Program, render: Callable[..., Tensor]) -> Callable[...,
 
 def rendering(program: Program) -> Callable[..., Tensor]:
     """A function that renders images (B, C, H, W) in new memory."""
-    if program.channels_last and program.writes and program.fresh and in_lines(program):
-        return rendering_lines(program)
     used = sum(map(draws_of, program.leading))
     paints = moves.paints(program.leading)
 
@@ -180,13 +181,9 @@ def locating_values(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor
     def locate_values(index_B: Tensor, u_BK: Tensor) -> tuple[Tensor, ...]:
         row_BH, column_BW, *covers = locate(index_B, u_BK)
         channel_C = torch.arange(len(program.mean), device=index_B.device)
-        norms = [
-            chosen(values, channel_C).expand(program.width, -1).contiguous()
-            for values in (program.mean, program.std)
-        ]
-        for at, cover_BW in enumerate(covers[1::2]):
-            covers[2 * at + 1] = cover_BW[..., None].expand(-1, -1, len(channel_C)).contiguous()
-        return row_BH, column_BW[..., None] + channel_C, *norms, *covers
+        column_BWC = column_BW[..., None] + channel_C
+        covers = covers_per_value(covers, len(channel_C))
+        return row_BH, column_BWC, *norms(program, channel_C), *covers
 
     return locate_values
 
@@ -214,36 +211,109 @@ def rendering_values(program: Program) -> Callable[..., Tensor]:
 
 
 def in_lines(program: Program) -> bool:
-    """Whether `rendering_lines` can do the ops: one with `Edit.lines`, and moves after it."""
+    """Whether a CPU interpolates whole rows first, then values within them.
+
+    The ops must be one with `Edit.places`, and moves after it. Results round differently.
+    """
     ops = program.leading + program.following
     return (
-        type(ops[0]) not in moves.MOVES
-        and edit_of(ops[0]).lines is not None
+        program.channels_last
+        and program.writes
+        and program.fresh
+        and bool(program.following)
+        and type(ops[0]) not in moves.MOVES
+        and edit_of(ops[0]).places is not None
         and all(type(op) in moves.MOVES for op in ops[1:])
     )
 
 
-def rendering_lines(program: Program) -> Callable[..., Tensor]:
-    """As `rendering`, by `Edit.lines`."""
-    first, *others = program.following
-    lines = edit_of(first).lines
-    assert lines is not None
-    used, count = draws_of(first), sum(map(draws_of, program.following))
-    paints = moves.paints(others)
+def locating_lines(program: Program) -> Callable[[Tensor, Tensor], tuple[Tensor, ...]]:
+    """As `locating_values`, for `rendering_lines`.
 
-    def render(source_BHWC: Tensor, u_BK: Tensor, *_: object) -> Tensor:
-        device = source_BHWC.device
-        start = moves.identity(len(source_BHWC), program.height, program.width, device)
+    Returns:
+        A function that returns the rows above and below and their distance (B, H), the flat offsets
+        of the values on the left and right and their distance (B, W, C), mean and std (W, C), and
+        covers as `locating_values`.
+    """
+    first, *others = program.following
+    find = edit_of(first).places
+    assert find is not None
+    used, count = draws_of(first), sum(map(draws_of, program.following))
+    height, width, channels = program.height, program.width, len(program.mean)
+
+    def locate(index_B: Tensor, u_BK: Tensor) -> tuple[Tensor, ...]:
+        start = moves.identity(len(index_B), height, width, index_B.device)
         places = moves.trace(others, start, u_BK[:, used:count])
-        x_BHWC = source_BHWC.to(torch.float32)
-        x_BHWC = lines(first, x_BHWC, u_BK[:, :used], places.rows_BH, places.columns_BW)
-        channel_C = torch.arange(len(program.mean), device=device)
-        mean_C, std_C = chosen(program.mean, channel_C), chosen(program.std, channel_C)
-        covers = moves.covers_of(places)
-        x_BHWC = moves.painted(x_BHWC, paints, covers, mean_C)
-        return ((x_BHWC - mean_C) / std_C).to(program.dtype).permute(0, 3, 1, 2)
+        rows_BH, columns_BW = find(first, height, width, u_BK[:, :used])
+        top_BH, below_BH, down_BH = edits.neighbours(rows_BH.gather(1, places.rows_BH), height)
+        left_BW, right_BW, across_BW = edits.neighbours(
+            columns_BW.gather(1, places.columns_BW), width
+        )
+        first_B1 = torch.arange(len(index_B), device=index_B.device)[:, None] * height
+        channel_C = torch.arange(channels, device=index_B.device)
+        return (
+            first_B1 + top_BH,
+            first_B1 + below_BH,
+            down_BH,
+            (left_BW * channels)[..., None] + channel_C,
+            (right_BW * channels)[..., None] + channel_C,
+            per_value(across_BW, channels),
+            *norms(program, channel_C),
+            *covers_per_value(moves.covers_of(places), channels),
+        )
+
+    return locate
+
+
+def rendering_lines(program: Program) -> Callable[..., Tensor]:
+    """As `rendering`, given what `locating_lines` locates."""
+    paints = moves.paints(program.following[1:])
+
+    def render(
+        source_BHWC: Tensor,
+        u_BK: Tensor,
+        tables: tuple[Tensor | None, ...],
+        top_BH: Tensor,
+        below_BH: Tensor,
+        down_BH: Tensor,
+        left_BWC: Tensor,
+        right_BWC: Tensor,
+        across_BWC: Tensor,
+        mean_WC: Tensor,
+        std_WC: Tensor,
+        *covers: Tensor,
+    ) -> Tensor:
+        rows_RN = source_BHWC.view(-1, program.width * len(program.mean))
+        top_BHN, below_BHN = rows_RN[top_BH].to(torch.float32), rows_RN[below_BH].to(torch.float32)
+        between_BHN = top_BHN + (below_BHN - top_BHN) * down_BH[:, :, None]
+        start_BH = torch.arange(top_BH.numel(), device=top_BH.device).view(top_BH.shape)
+        start_BH11 = (start_BH * between_BHN.shape[2])[:, :, None, None]
+        values = between_BHN.view(-1)
+        left_BHWC = values[start_BH11 + left_BWC[:, None]]
+        right_BHWC = values[start_BH11 + right_BWC[:, None]]
+        x_BHWC = left_BHWC + (right_BHWC - left_BHWC) * across_BWC[:, None]
+        x_BHWC = moves.painted(x_BHWC, paints, covers, mean_WC)
+        return ((x_BHWC - mean_WC) / std_WC).to(program.dtype).permute(0, 3, 1, 2)
 
     return render
+
+
+def per_value(x_BW: Tensor, channels: int) -> Tensor:
+    """Repeats each pixel's number for its channels: (B, W, C)."""
+    return x_BW[..., None].expand(-1, -1, channels).contiguous()
+
+
+def covers_per_value(covers: Sequence[Tensor], channels: int) -> list[Tensor]:
+    """Covers of rows (B, H) and columns (B, W, C) in turn."""
+    return [per_value(x, channels) if at % 2 else x for at, x in enumerate(covers)]
+
+
+def norms(program: Program, channel_C: Tensor) -> list[Tensor]:
+    """Mean and std of each value of a row: (W, C)."""
+    return [
+        chosen(values, channel_C).expand(program.width, -1).contiguous()
+        for values in (program.mean, program.std)
+    ]
 
 
 def chosen(values: Sequence[float], channel_C: Tensor) -> Tensor:
