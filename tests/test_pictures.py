@@ -78,7 +78,9 @@ def test_a_chart_has_the_fastest_variant_of_each_pipeline_of_equal_work() -> Non
     own = made_series("own", *[800.0] * 3, batch_size=128, reads="files", differs={"Crop": "other"})
     array = made_series("array", *[9000.0] * 3, batch_size=128)
     record = made_loaders(*series[:-1], disturbed(series[-1]), own, array)
-    assert [row["pipeline"] for row in pictures.fastest(record)] == ["a[eager]", "b[workers=2]"]
+    fastest = [(row["pipeline"], row["batch_size"]) for row in pictures.fastest(record)]
+    assert fastest == [("a[eager]", 128), ("b[workers=2]", 64)]
+    assert pictures.batches(record) == "best of batches of 64, 128"
 
 
 def test_the_chart_of_the_first_experiment_has_means_over_seeds_and_the_published_accuracy() -> (

@@ -81,8 +81,8 @@ def test_every_command_exists_with_its_options(line: str) -> None:
             assert argument in done.output, f"{verb} has no {argument}"
 
 
-@pytest.mark.parametrize(("case", "batch_size"), [("images in memory", 2048), ("jpeg files", 128)])
-def test_the_speeds_of_loaders_are_those_of_their_record(case: str, batch_size: int) -> None:
+@pytest.mark.parametrize("case", ["images in memory", "jpeg files"])
+def test_the_speeds_of_loaders_are_those_of_their_record(case: str) -> None:
     """In the texts for those who cannot see the charts."""
     link = re.search(rf"\[{case}\]\((results/reference/\S+)/loaders\.md\)", README, re.IGNORECASE)
     texts = re.search(rf'alt="{case}, images/s: ([^"]+)"', README, re.IGNORECASE)
@@ -93,7 +93,8 @@ def test_the_speeds_of_loaders_are_those_of_their_record(case: str, batch_size: 
         "two workers": "torchvision[workers=2]",
     }.items():
         found = re.search(rf"{words} ([\d,]+)", texts[1])
-        assert int(found[1].replace(",", "")) == round(record.images_per_s[name][batch_size]), name
+        fastest = max(record.images_per_s[name].values())
+        assert int(found[1].replace(",", "")) == round(fastest), name
         assert all(each.times_trusted for each in record.series if each.pipeline == name)
 
 

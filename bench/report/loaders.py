@@ -22,7 +22,7 @@ COLUMNS = {
         Column(name="batch_size", header="batch", kind="count", digits=0),
         Column(name="images_per_s", header="images/s", kind="time", digits=0),
         Column(name="cold_images_per_s", header="cold images/s", kind="time", digits=0),
-        Column(name="cpu_s_per_1000", header="CPU s/1000 images", kind="time", digits=2),
+        Column(name="cpu_s_per_1000", header="CPU s/1000 images", kind="time", digits=3),
         Column(name="interval", header="quartiles", kind="time", priority=1),
         Column(name="repeats", header="repeats", kind="count", digits=0),
         Column(name="reads", header="reads"),

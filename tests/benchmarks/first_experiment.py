@@ -119,7 +119,8 @@ def gains(found: Scores, epochs: int, before: Setting, after: Setting) -> str:
     if not differences:
         return ""
     low, high = min(differences), max(differences)
-    return f"{mean(differences):+.1f} ({low:+.1f} to {high:+.1f}, {count(len(differences), 'net')})"
+    nets = count(len(differences), "net")
+    return f"{mean(differences):+.1f} ({nets if low == high else f'{low:+.1f} to {high:+.1f}, {nets}'})"
 
 
 def page(records: Sequence[Record]) -> str:
