@@ -118,9 +118,9 @@ def gains(found: Scores, epochs: int, before: Setting, after: Setting) -> str:
     differences = [mean(new) - mean(old) for old, new in pairs if old and new]
     if not differences:
         return ""
-    low, high = min(differences), max(differences)
-    nets = count(len(differences), "net")
-    return f"{mean(differences):+.1f} ({nets if low == high else f'{low:+.1f} to {high:+.1f}, {nets}'})"
+    low, high, nets = min(differences), max(differences), count(len(differences), "net")
+    spread = nets if len(differences) == 1 else f"{low:+.1f} to {high:+.1f}, {nets}"
+    return f"{mean(differences):+.1f} ({spread})"
 
 
 def page(records: Sequence[Record]) -> str:
