@@ -164,7 +164,7 @@ def rendering(program: Program) -> Callable[..., Tensor]:
 def values_together(program: Program) -> bool:
     """Whether a row is read and written value by value, its channels together.
 
-    With channels_last on both sides, this takes a third of the time on a CPU.
+    With channels_last on both sides, this takes less than half the time on a CPU.
     """
     return program.channels_last and not program.following
 
@@ -300,7 +300,7 @@ def rendering_lines(program: Program) -> Callable[..., Tensor]:
 
 def per_value(x_BW: Tensor, channels: int) -> Tensor:
     """Repeats each pixel's number for its channels: (B, W, C)."""
-    return x_BW[..., None].expand(-1, -1, channels).contiguous()
+    return in_memory(x_BW[..., None].expand(-1, -1, channels))
 
 
 def covers_per_value(covers: Sequence[Tensor], channels: int) -> list[Tensor]:
@@ -311,9 +311,14 @@ def covers_per_value(covers: Sequence[Tensor], channels: int) -> list[Tensor]:
 def norms(program: Program, channel_C: Tensor) -> list[Tensor]:
     """Mean and std of each value of a row: (W, C)."""
     return [
-        chosen(values, channel_C).expand(program.width, -1).contiguous()
+        in_memory(chosen(values, channel_C).expand(program.width, -1))
         for values in (program.mean, program.std)
     ]
+
+
+def in_memory(expanded: Tensor) -> Tensor:
+    """Writes out repeated numbers where the compiler makes it part of a kernel."""
+    return expanded.contiguous() if torch.compiler.is_compiling() else expanded
 
 
 def chosen(values: Sequence[float], channel_C: Tensor) -> Tensor:
