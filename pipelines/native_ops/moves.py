@@ -91,8 +91,9 @@ def paints(ops: Sequence[Op]) -> list[Paint]:
 
 
 def covers_of(places: Places) -> list[Tensor]:
-    """Covered rows (B, H) and columns (B, W) in turn, 1 or 0 in float32, which CPUs vectorise."""
-    return [part.to(torch.float32) for cover in places.covers for part in cover]
+    """Covered rows (B, H) and columns (B, W) in turn; compiled float32, which CPUs vectorise."""
+    dtype = torch.float32 if torch.compiler.is_compiling() else torch.bool
+    return [part.to(dtype) for cover in places.covers for part in cover]
 
 
 def painted(
@@ -106,8 +107,11 @@ def painted(
     """
     for paint, rows_BH, columns in zip(paints, covers[::2], covers[1::2], strict=True):
         columns_BWC = columns if columns.ndim == 3 else columns[..., None]
-        times_BHWC = rows_BH[:, :, None, None] + columns_BWC[:, None]
-        covered_BHWC = times_BHWC > (0.5 if paint.border else 1.5)
+        either = rows_BH[:, :, None, None], columns_BWC[:, None]
+        if rows_BH.dtype == torch.bool:
+            covered_BHWC = either[0] | either[1] if paint.border else either[0] & either[1]
+        else:
+            covered_BHWC = either[0] + either[1] > (0.5 if paint.border else 1.5)
         x_BHWC = torch.where(covered_BHWC, mean if paint.mean else 0.0, x_BHWC)
     return x_BHWC
 
